@@ -1,0 +1,147 @@
+"""What a layer is: a spec with a shape rule, an initialiser, arithmetic and a cost model.
+
+    shape -> out_shape(shape)            per example, no batch axis
+    shape -> weights(shape)              what it declares: names, shapes, initialisers
+    key, shape -> init(key, shape)       Variables: params (trained) and state (running statistics, constants)
+    variables, x -> apply(...)           y and the new state
+    shape -> macs(shape), window(shape)  multiply-adds per example; what one output sees
+
+Shapes are (height, width, channels), (length, channels) or (units,). Static methods never import JAX.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from cnncli.errors import ShapeError
+from cnncli.layers.initializers import Initializer
+from cnncli.spec import Spec
+
+if TYPE_CHECKING:
+    from jax import Array
+
+    from cnncli.layers.wiring import Wiring
+
+Shape = tuple[int, ...]
+
+
+class Variables(NamedTuple):
+    """A layer's or a model's arrays: ``params`` are trained, ``state`` is carried along."""
+
+    params: dict[str, Any]
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One declared array: its shape, how it starts, whether weight decay and training touch it.
+
+    ``fans``: (inputs, outputs) of one unit, which scale the initialiser.
+    ``state``: carried along (running statistics, constants) instead of trained.
+    """
+
+    shape: Shape
+    init: Initializer
+    fans: tuple[int, int] = (1, 1)
+    decay: bool = False
+    trainable: bool = True
+    state: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Window:
+    """What one output sees of its input along each spatial axis: ``size`` taps, ``dilation`` apart, every ``stride``.
+
+    ``before``: how far the first output's window begins before the input (its zero padding).
+    """
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    before: tuple[int, ...] = ()
+
+    @classmethod
+    def one(cls, axes: int) -> Window:
+        """An element-wise layer's window."""
+        return cls((1,) * axes, (1,) * axes, (1,) * axes, (0,) * axes)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a call knows: training or not, and the key of this step and layer (None outside training)."""
+
+    train: bool = False
+    key: Array | None = field(default=None)
+
+
+class Layer(Spec):
+    """Base of every layer. Element-wise and without weights unless a subclass says otherwise."""
+
+    family: ClassVar[str] = "layer"
+    joins: ClassVar[bool] = False  # takes several inputs: shapes and arrays come as tuples
+
+    def out_shape(self, shape: Any) -> Shape:
+        """Output shape for an input shape, both per example. ShapeError names the numbers and a fix."""
+        return shape
+
+    def weights(self, shape: Any) -> dict[str, Weight]:
+        """The arrays this layer declares for an input of ``shape``, by name."""
+        return {}
+
+    def init(self, key: Array, shape: Any) -> Variables:
+        """Draw every declared array. Each name has its own key, so adding one moves no other."""
+        import jax
+
+        params, state = {}, {}
+        for name, weight in self.weights(shape).items():
+            drawn = weight.init.draw(jax.random.fold_in(key, name_hash(name)), weight.shape, weight.fans)
+            (state if weight.state else params)[name] = drawn
+        return Variables(params, state)
+
+    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
+        """``x`` (B, *shape) -> ``y`` (B, *out_shape) and the new state."""
+        raise TypeError(f"{self.kind} has no arithmetic of its own")
+
+    def macs(self, shape: Any) -> int:
+        """Multiply-adds per example."""
+        return 0
+
+    def window(self, shape: Any) -> Window:
+        """What one output sees of the input: the receptive-field recurrence's step."""
+        axes = len(shape) - 1
+        return Window.one(axes)
+
+
+class Composite(Layer):
+    """A layer made of layers: it has no arithmetic, it only wires."""
+
+    def wire(self, wiring: Wiring, x: str) -> str:
+        """Add this layer's nodes behind node ``x``; the name of the node that ends it."""
+        raise TypeError(f"{self.kind} wires nothing")
+
+
+def name_hash(name: str) -> int:
+    """A name as a stable 31-bit number, to derive random keys from."""
+    return zlib.crc32(name.encode()) & 0x7FFFFFFF
+
+
+def need_map(kind: str, shape: Shape) -> None:
+    """Refuse anything but (height, width, channels)."""
+    if len(shape) != 3:
+        raise ShapeError(
+            f"{kind} needs a map of height x width x channels, got {times(shape)}",
+            "Put it before the first flatten or fc." if len(shape) == 1 else "",
+        )
+
+
+def times(shape: Shape) -> str:
+    """(28, 28, 6) -> ``28x28x6``."""
+    return "x".join(map(str, shape))
