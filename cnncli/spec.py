@@ -41,8 +41,12 @@ class Settings(BaseModel):
     """Frozen, strict, no unknown keys, no NaN or infinity."""
 
     model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, defer_build=True, populate_by_name=True
+        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, defer_build=True
     )
+
+    def to_yaml(self) -> Any:
+        """As plain data with every field filled in, which reads back to an equal object."""
+        return {info.alias or name: plain(getattr(self, name)) for name, info in type(self).model_fields.items()}
 
 
 class Spec(Settings):
@@ -63,16 +67,14 @@ class Spec(Settings):
             cls.kind = snake_case(cls.__name__)
 
     def to_yaml(self) -> Any:
-        """The spec as plain data in the ``name: {every field}`` form, which reads back to an equal spec."""
-        return {self.kind: plain(dict(self))}
+        """In the ``name: {every field}`` form."""
+        return {self.kind: super().to_yaml()}
 
 
 def plain(value: Any) -> Any:
-    """Specs and tuples to what YAML and JSON hold. Aliases (``from``) get their YAML name."""
-    if isinstance(value, Spec):
-        return value.to_yaml()
+    """Settings and tuples to what YAML and JSON hold."""
     if isinstance(value, Settings):
-        return {info.alias or name: plain(getattr(value, name)) for name, info in type(value).model_fields.items()}
+        return value.to_yaml()
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):

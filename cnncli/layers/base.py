@@ -29,18 +29,22 @@ Shape = tuple[int, ...]
 
 
 class Variables(NamedTuple):
-    """A layer's or a model's arrays: ``params`` are trained, ``state`` is carried along."""
+    """A layer's arrays: ``params`` are trained, ``state`` is carried along (statistics, constants, frozen weights)."""
 
     params: dict[str, Any]
     state: dict[str, Any]
+
+    def array(self, name: str) -> Any:
+        """The array of this name, trained or not."""
+        return self.params[name] if name in self.params else self.state[name]
 
 
 @dataclass(frozen=True)
 class Weight:
     """One declared array: its shape, how it starts, whether weight decay and training touch it.
 
-    ``fans``: (inputs, outputs) of one unit, which scale the initialiser.
-    ``state``: carried along (running statistics, constants) instead of trained.
+    ``fans``: (inputs, outputs) of one unit, which scale the initialiser. ``trainable``: false for a frozen parameter.
+    ``state``: no parameter at all, but a running statistic or constant.
     """
 
     shape: Shape
@@ -103,7 +107,7 @@ class Layer(Spec):
         params, state = {}, {}
         for name, weight in self.weights(shape).items():
             drawn = weight.init.draw(jax.random.fold_in(key, name_hash(name)), weight.shape, weight.fans)
-            (state if weight.state else params)[name] = drawn
+            (state if weight.state or not weight.trainable else params)[name] = drawn
         return Variables(params, state)
 
     def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
@@ -113,6 +117,10 @@ class Layer(Spec):
     def macs(self, shape: Any) -> int:
         """Multiply-adds per example."""
         return 0
+
+    def note(self) -> str:
+        """What a user should know before training with it; empty for most."""
+        return ""
 
     def window(self, shape: Any) -> Window:
         """What one output sees of the input: the receptive-field recurrence's step."""

@@ -1,0 +1,295 @@
+"""Layers to nodes: names, inputs, shapes, costs and receptive fields. Nothing is allocated, no device is touched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from cnncli.errors import ShapeError
+from cnncli.layers import Composite, Entries, Entry, Layer, Shape, Weight
+from cnncli.layers.activation import Softmax
+from cnncli.layers.base import Window
+from cnncli.layers.blocks import Block
+from cnncli.spec import did_you_mean
+
+INPUT = "input"
+FLOAT_BYTES = 4
+Location = tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Field:
+    """What an output sees of the input, per axis: output i sees pixels from ``i * jump + low`` to ``i * jump + high``."""
+
+    jump: tuple[int, ...]
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Pixels seen along each axis, as if the image had no edge."""
+        return tuple(high - low + 1 for low, high in zip(self.low, self.high, strict=True))
+
+    def through(self, window: Window) -> Field:
+        """The field of a layer with ``window`` on top of this one (the recurrence of Araujo et al. 2019)."""
+        if not window.size:
+            return self
+        axes = list(zip(self.jump, self.low, self.high, window.size, window.stride, window.dilation, window.before,
+                        strict=True))  # fmt: skip
+        return Field(
+            tuple(jump * stride for jump, _, _, _, stride, _, _ in axes),
+            tuple(low - jump * before for jump, low, _, _, _, _, before in axes),
+            tuple(high + jump * ((size - 1) * gap - before) for jump, _, high, size, _, gap, before in axes),
+        )
+
+    @staticmethod
+    def union(fields: Sequence[Field], main: int = 0) -> Field:
+        """What a join sees: everything any of its inputs sees, stepping as input ``main`` does."""
+        low = tuple(min(axis) for axis in zip(*(each.low for each in fields), strict=True))
+        high = tuple(max(axis) for axis in zip(*(each.high for each in fields), strict=True))
+        return Field(fields[main].jump, low, high)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One layer at its place: everything about it that is known before any number is computed.
+
+    ``macs``: multiply-adds per example. ``location``: where its entry stands in the list of layers.
+    """
+
+    name: str
+    layer: Layer
+    inputs: tuple[str, ...]
+    in_shapes: tuple[Shape, ...]
+    shape: Shape
+    weights: dict[str, Weight]
+    macs: int
+    field: Field
+    location: Location
+
+    @property
+    def in_shape(self) -> Any:
+        """As the layer's methods take it: a shape, or a tuple of shapes for a join."""
+        return self.in_shapes if self.layer.joins else self.in_shapes[0]
+
+    @property
+    def params(self) -> int:
+        """Number of parameters, running statistics not counted."""
+        return sum(weight.size for weight in self.weights.values() if not weight.state)
+
+    @property
+    def trainable_params(self) -> int:
+        """Number of parameters that training changes."""
+        return sum(weight.size for weight in self.weights.values() if weight.trainable and not weight.state)
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of the output of one example in float32."""
+        return math.prod(self.shape) * FLOAT_BYTES
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network: its input's shape and its nodes, each after its inputs."""
+
+    input_shape: Shape
+    nodes: tuple[Node, ...]
+
+    @property
+    def output(self) -> Node:
+        """The last node."""
+        return self.nodes[-1]
+
+    @property
+    def ends_in_softmax(self) -> bool:
+        """Whether the outputs are probabilities, with logits before them."""
+        return isinstance(self.output.layer, Softmax)
+
+    @property
+    def params(self) -> int:
+        """Number of parameters of the whole network."""
+        return sum(node.params for node in self.nodes)
+
+    @property
+    def trainable_params(self) -> int:
+        """Number of parameters that training changes."""
+        return sum(node.trainable_params for node in self.nodes)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one forward pass of one example."""
+        return sum(node.macs for node in self.nodes)
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of all outputs of one example in float32."""
+        return sum(node.activation_bytes for node in self.nodes)
+
+    def weights(self) -> Iterator[tuple[str, str, Weight]]:
+        """(node, name, weight) of every declared array, in reading order."""
+        for node in self.nodes:
+            for name, weight in node.weights.items():
+                yield node.name, name, weight
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """Why a layer cannot stand where it stands."""
+
+    location: Location
+    message: str
+    hint: str = ""
+
+
+class GraphError(ValueError):
+    """All the misfits of a network."""
+
+    def __init__(self, misfits: list[Misfit]) -> None:
+        super().__init__("; ".join(misfit.message for misfit in misfits))
+        self.misfits = misfits
+
+
+def build(entries: Entries, input_shape: Shape) -> Graph:
+    """Wire ``entries`` behind an input of ``input_shape``. GraphError lists every layer that does not fit."""
+    builder = _Builder(input_shape)
+    builder.run(entries, INPUT)
+    if builder.misfits:
+        raise GraphError(builder.misfits)
+    return Graph(input_shape, tuple(builder.nodes.values()))
+
+
+UNKNOWN = ""  # stands for a node whose shape follows from a misfit already noted
+
+
+@dataclass
+class _Builder:
+    """The wiring that composites see. ``names``: per open list, what ``from:`` can reach."""
+
+    input_shape: Shape
+    nodes: dict[str, Node] = field(default_factory=dict)
+    misfits: list[Misfit] = field(default_factory=list)
+    names: list[dict[str, str]] = field(default_factory=lambda: [{INPUT: INPUT}])
+    counters: dict[tuple[str, str], int] = field(default_factory=dict)
+    prefix: str = ""
+    location: Location = ()
+    composite: Composite | None = None
+
+    def run(self, entries: Entries, x: str) -> str:
+        """Entries in order; ``from`` reaches back to names of this list and of those around it."""
+        outer = self.location
+        here = (*outer, *_place_of(entries, self.composite))
+        self.names.append({})
+        for index, entry in enumerate(entries):
+            self.location = (*here, index)
+            x = self._entry(entry, x)
+        self.names.pop()
+        self.location = outer
+        return x
+
+    def layer(self, layer: Layer, *inputs: str) -> str:
+        """One layer of a composite's own, named by its kind."""
+        return self._add(layer, self.prefix + self._count(layer), inputs)
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Names inside begin with ``name.``."""
+        before, self.prefix = self.prefix, f"{self.prefix}{name}."
+        try:
+            yield
+        finally:
+            self.prefix = before
+
+    def _entry(self, entry: Entry, x: str) -> str:
+        layer, inputs = entry.layer, [self._find(name) for name in entry.sources] or [x]
+        if not self._inputs_fit(entry):
+            inputs = [UNKNOWN]
+        if entry.name is not None and (entry.name == INPUT or entry.name in self.names[-1]):
+            self._misfit(f"the name '{entry.name}' is taken in this list", "Give each layer its own.")
+        name = entry.name or self._count(layer)
+        if isinstance(layer, Composite):
+            end = self._compose(layer, name, inputs[0])
+        else:
+            end = self._add(layer, self.prefix + name, tuple(inputs))
+        self.names[-1][name] = end
+        return end
+
+    def _inputs_fit(self, entry: Entry) -> bool:
+        layer, count = entry.layer, len(entry.sources)
+        if count > 1 and not layer.joins:
+            self._misfit(f"{layer.kind} takes one input, got {count}: {', '.join(entry.sources)}",
+                         "Join them first with concat or add.")  # fmt: skip
+        elif count < 2 and layer.joins:
+            self._misfit(f"{layer.kind} joins several inputs, got {count or 'none'}", "Give it from: [a, b].")
+        else:
+            return True
+        return False
+
+    def _compose(self, layer: Composite, name: str, x: str) -> str:
+        before, self.composite = self.composite, layer
+        try:
+            with self.scope(name):
+                return layer.wire(self, x)
+        except ShapeError as error:
+            self._misfit(str(error), error.hint)
+            return UNKNOWN
+        finally:
+            self.composite = before
+
+    def _add(self, layer: Layer, name: str, inputs: tuple[str, ...]) -> str:
+        if UNKNOWN in inputs:
+            return UNKNOWN
+        shapes = tuple(self.input_shape if each == INPUT else self.nodes[each].shape for each in inputs)
+        given: Any = shapes if layer.joins else shapes[0]
+        try:
+            shape = layer.out_shape(given)
+        except ShapeError as error:
+            self._misfit(str(error), error.hint)
+            return UNKNOWN
+        field = self._joined(inputs, shapes).through(layer.window(given))
+        self.nodes[name] = Node(name, layer, inputs, shapes, shape, layer.weights(given), layer.macs(given), field,
+                                self.location)  # fmt: skip
+        return name
+
+    def _joined(self, inputs: tuple[str, ...], shapes: tuple[Shape, ...]) -> Field:
+        axes = len(self.input_shape) - 1
+        start = Field((1,) * axes, (0,) * axes, (0,) * axes)
+        fields = [start if each == INPUT else self.nodes[each].field for each in inputs]
+        return Field.union(fields, main=max(range(len(shapes)), key=lambda index: len(shapes[index])))
+
+    def _count(self, layer: Layer) -> str:
+        kind = layer.of if isinstance(layer, Block) else layer.kind
+        while True:
+            number = self.counters[self.prefix, kind] = self.counters.get((self.prefix, kind), 0) + 1
+            if f"{kind}{number}" not in self.names[-1]:
+                return f"{kind}{number}"
+
+    def _find(self, name: str) -> str:
+        for names in reversed(self.names):
+            if name in names:
+                return names[name]
+        known = sorted({known for names in self.names for known in names})
+        self._misfit(f"from: there is no earlier layer '{name}'", did_you_mean(name, known))
+        return UNKNOWN
+
+    def _misfit(self, message: str, hint: str = "") -> None:
+        misfit = Misfit(self.location, message, hint)
+        if misfit not in self.misfits:  # a repeat's copies fail alike
+            self.misfits.append(misfit)
+
+
+def _place_of(entries: Entries, composite: Composite | None) -> Location:
+    """Where a composite keeps this list: ``("block", "layers")``, ``("branches", "paths", 1)``."""
+    if composite is None:
+        return ()
+    for name in type(composite).model_fields:
+        value = getattr(composite, name)
+        if value is entries:
+            return (composite.kind, name)
+        if isinstance(value, tuple):
+            for index, item in enumerate(value):
+                if item is entries:
+                    return (composite.kind, name, index)
+    return ()

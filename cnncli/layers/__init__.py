@@ -1,0 +1,100 @@
+"""Every layer of the language, in one list. A layer is added by its class and one word here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, SerializeAsAny, model_validator
+from pydantic_core import PydanticCustomError
+
+from cnncli.layers.activation import (
+    Elu, Gelu, Hardlim, HardSigmoid, HardSwish, HardTanh, LeakyRelu, Linear, Maxout, Prelu, Relu, ScaledTanh, Selu,
+    Sigmoid, Sign, Softmax, Softplus, Swish, Tanh,
+)  # fmt: skip
+from cnncli.layers.base import Composite, Context, Layer, Shape, Variables, Weight, Window
+from cnncli.layers.blocks import Block, Branches, Repeat, Residual
+from cnncli.layers.conv import Conv
+from cnncli.layers.dense import FullyConnected
+from cnncli.layers.norm import BatchNorm
+from cnncli.layers.pool import AvgPool, GlobalAvgPool, MaxPool
+from cnncli.layers.regularize import Dropout
+from cnncli.layers.shape import Add, Concat, Flatten, Multiply
+from cnncli.spec import Settings, check, describe, one_of, sequence
+
+LAYERS: tuple[type[Layer], ...] = (
+    Conv, FullyConnected, MaxPool, AvgPool, GlobalAvgPool, BatchNorm, Dropout,
+    Linear, Sign, Hardlim, Sigmoid, Tanh, ScaledTanh, Relu, LeakyRelu, Prelu, Elu, Selu, Softplus, Gelu, Swish,
+    HardSigmoid, HardTanh, HardSwish, Maxout, Softmax,
+    Flatten, Add, Multiply, Concat, Block, Repeat, Residual, Branches,
+)  # fmt: skip
+
+AnyLayer = one_of(LAYERS)
+Name = Annotated[str, Field(pattern=r"^[^\W\d][\w-]*$", max_length=64)]
+
+
+def _sources(value: Any) -> Any:
+    """``from: a`` is ``from: [a]``."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Entry(Settings):
+    """One line of a layer list: a layer, and where given its name and where its input comes from."""
+
+    layer: SerializeAsAny[AnyLayer]
+    name: Name | None = None
+    sources: Annotated[tuple[str, ...], check(_sources)] = Field((), alias="from")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_yaml(cls, value: Any) -> Any:
+        """``{conv: 6, name: stem, from: x}`` -> fields. The layer's own word is the key that is left."""
+        if not isinstance(value, dict):
+            return {"layer": value}
+        if "layer" in value and isinstance(value["layer"], Layer):
+            return value
+        extra = {key: value[key] for key in ("name", "from") if value.get(key) is not None}
+        layer = {key: item for key, item in value.items() if key not in ("name", "from")}
+        _refuse_inner_name(layer)
+        return {"layer": layer, **extra}
+
+    def to_yaml(self) -> dict[str, Any]:
+        """The entry as it is written, every field filled in."""
+        extra = {"name": self.name} if self.name else {}
+        return self.layer.to_yaml() | extra | ({"from": list(self.sources)} if self.sources else {})
+
+
+def _refuse_inner_name(layer: dict[str, Any]) -> None:
+    for kind, fields in layer.items():
+        inner = [key for key in ("name", "from") if isinstance(fields, dict) and key in fields]
+        if inner:
+            hint = f"Write {{{kind}: {{...}}, {inner[0]}: ...}}."
+            raise PydanticCustomError(
+                "inner_name", "{word} stands beside {kind}, not inside it",
+                {"word": inner[0], "kind": kind, "hint": hint},
+            )  # fmt: skip
+    if len(layer) > 1:
+        words = ", ".join(layer)
+        raise PydanticCustomError(
+            "two_layers", "one entry holds one layer, got {words}", {"words": words, "hint": "Begin each with its own -."}
+        )
+
+
+def _list(value: Any) -> Any:
+    if not isinstance(value, (list, tuple)):
+        raise PydanticCustomError("list", "expected a list of layers, got {got}", {"got": describe(value)})
+    return value
+
+
+Entries = Annotated[sequence(Entry), check(_list)]
+Paths = sequence(Entries)
+
+for _composite in (Block, Repeat, Residual, Branches):
+    _composite.model_rebuild(_types_namespace={"Entries": Entries, "Paths": Paths})
+
+
+__all__ = [
+    "LAYERS", "AnyLayer", "Composite", "Context", "Entries", "Entry", "Layer", "Name", "Paths", "Shape", "Variables",
+    "Weight", "Window",
+]  # fmt: skip

@@ -1,0 +1,95 @@
+"""Composites: layers made of layers. They wire, and have no arithmetic of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field, PositiveInt
+
+from cnncli.errors import ShapeError
+from cnncli.layers.base import Composite
+from cnncli.layers.shape import Add, Concat
+
+if TYPE_CHECKING:
+    from cnncli.layers import Entries
+    from cnncli.layers.wiring import Wiring
+
+
+class Block(Composite):
+    """Layers one after the other under one name. A user's own block (see `blocks:`) becomes one of these.
+
+    Input -> what its last layer gives.
+
+    Example: `block: [{conv: 6}, relu]`  (8, 8, 3) -> (6, 6, 6), 168 parameters
+    """
+
+    main: ClassVar[str | None] = "layers"
+    words: ClassVar[tuple[str, ...]] = ("sequential", "sequence", "group")
+
+    layers: Entries = Field(description="the layers, in order")
+    of: str = Field("block", description="the user's block this came from, for its name", min_length=1)
+
+    def wire(self, wiring: Wiring, x: str) -> str:
+        """One after the other."""
+        return wiring.run(self.layers, x)
+
+
+class Repeat(Composite):
+    """The same layers ``times`` times, each with weights of its own; the copies are named 1, 2, 3, ...
+
+    Input -> what the last copy gives.
+
+    Example: `repeat: {times: 2, layers: [{conv: 6}, relu]}`  (8, 8, 6) -> (4, 4, 6), 660 parameters
+    """
+
+    times: PositiveInt = Field(le=10_000, description="number of copies")
+    layers: Entries = Field(description="the layers of one copy")
+
+    def wire(self, wiring: Wiring, x: str) -> str:
+        """Copy behind copy."""
+        for copy in range(1, self.times + 1):
+            with wiring.scope(str(copy)):
+                x = wiring.run(self.layers, x)
+        return x
+
+
+class Residual(Composite):
+    """y = layers(x) + shortcut(x); the shortcut is the input itself unless layers are given for it.
+
+    Input -> the shape both paths agree on. Source: He et al. 2015.
+
+    Example: `residual: [{conv: {filters: 6, padding: same}}, relu]`  (8, 8, 6) -> (8, 8, 6), 330 parameters
+    """
+
+    main: ClassVar[str | None] = "layers"
+    words: ClassVar[tuple[str, ...]] = ("skip", "resblock", "residual_block")
+
+    layers: Entries = Field(description="the residual path")
+    shortcut: Entries = Field((), description="layers of the shortcut, where it must change the shape")
+
+    def wire(self, wiring: Wiring, x: str) -> str:
+        """Both paths, then their sum."""
+        deep = wiring.run(self.layers, x)
+        return wiring.layer(Add(), deep, wiring.run(self.shortcut, x))
+
+
+class Branches(Composite):
+    """Several paths from one input, joined: inception modules. An empty path is the input itself.
+
+    Input -> the joined outputs; concat: channels side by side, add: summed. Source: Szegedy et al. 2014.
+
+    Example: `branches: [[{conv: {filters: 4, kernel: 1}}], [{max_pool: {kernel: 3, stride: 1, padding: same}}]]`  (8, 8, 6) -> (8, 8, 10), 28 parameters
+    """  # noqa: E501
+
+    main: ClassVar[str | None] = "paths"
+    words: ClassVar[tuple[str, ...]] = ("parallel", "inception")
+
+    paths: Paths = Field(description="lists of layers")
+    join: Literal["concat", "add"] = Field("concat", description="how the paths meet")
+
+    def wire(self, wiring: Wiring, x: str) -> str:
+        """Every path, then the join."""
+        if not self.paths:
+            raise ShapeError("has no paths", "Give at least one list of layers.")
+        ends = [wiring.run(path, x) for path in self.paths]
+        return wiring.layer(Concat() if self.join == "concat" else Add(), *ends)

@@ -1,0 +1,151 @@
+"""How the learning rate goes over the steps of training. Built from Optax's schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from cnncli.durations import Duration, in_steps
+from cnncli.spec import Spec, one_of, sequence
+
+if TYPE_CHECKING:
+    from jax import Array
+
+Rate = Callable[[Any], "Array | float"]  # step -> learning rate
+
+
+class Schedule(Spec):
+    """Base. ``warmup``: the rate first climbs in a line from 0."""
+
+    family: ClassVar[str] = "schedule"
+
+    warmup: Duration = Field("0 steps", description="climb in a line from 0 for this long first")
+
+    def build(self, lr: float, per_epoch: int, total: int) -> Rate:
+        """The rate at each step; ``total`` steps in all, ``per_epoch`` an epoch."""
+        import optax
+
+        warmup = in_steps(self.warmup, per_epoch, total)
+        after = self.after_warmup(lr, per_epoch, max(total - warmup, 1))
+        if not warmup:
+            return after
+        return optax.join_schedules([optax.linear_schedule(0.0, lr, warmup), after], [warmup])
+
+    def after_warmup(self, lr: float, per_epoch: int, total: int) -> Rate:
+        """The rate, steps counted from the end of the warm-up."""
+        raise TypeError(f"{self.kind} has no rate")
+
+
+class Constant(Schedule):
+    """The same learning rate throughout.
+
+    Example: `constant`
+    """
+
+    words: ClassVar[tuple[str, ...]] = ("none", "fixed")
+
+    def after_warmup(self, lr: float, per_epoch: int, total: int) -> Rate:
+        """Lr."""
+        import optax
+
+        return optax.constant_schedule(lr)
+
+
+class Step(Schedule):
+    """Times ``factor`` at each of the times in ``at``.
+
+    Example: `step: {at: [50 %, 75 %], factor: 0.1}`
+    """
+
+    main: ClassVar[str | None] = "at"
+    words: ClassVar[tuple[str, ...]] = ("multistep", "multi_step", "piecewise", "step_lr")
+
+    at: sequence(Duration) = Field(description="when the rate drops")  # type: ignore[valid-type]
+    factor: float = Field(0.1, gt=0, description="what it is multiplied by")
+
+    def after_warmup(self, lr: float, per_epoch: int, total: int) -> Rate:
+        """Lr * factor^(drops so far)."""
+        import optax
+
+        steps = [in_steps(each, per_epoch, total) for each in self.at]
+        drops = {step: self.factor ** steps.count(step) for step in steps}
+        return optax.piecewise_constant_schedule(lr, drops)
+
+
+class Exponential(Schedule):
+    """Times ``factor`` over every ``every``, continuously.
+
+    Example: `exponential: {factor: 0.9, every: 1 epoch}`
+    """
+
+    main: ClassVar[str | None] = "factor"
+
+    factor: float = Field(gt=0, description="what the rate is multiplied by")
+    every: Duration = Field("1 epoch", description="how long that takes")
+
+    def after_warmup(self, lr: float, per_epoch: int, total: int) -> Rate:
+        """Lr * factor^(step / every)."""
+        import optax
+
+        return optax.exponential_decay(lr, max(in_steps(self.every, per_epoch, total), 1), self.factor)
+
+
+class Linear(Schedule):
+    """In a line down to ``end`` times the learning rate.
+
+    Example: `linear`
+    """
+
+    main: ClassVar[str | None] = "end"
+
+    end: float = Field(0.0, ge=0, description="the last rate as a share of the first")
+
+    def after_warmup(self, lr: float, per_epoch: int, total: int) -> Rate:
+        """From lr to end * lr."""
+        import optax
+
+        return optax.linear_schedule(lr, lr * self.end, total)
+
+
+class Cosine(Schedule):
+    """Half a cosine down to ``end`` times the learning rate. Loshchilov and Hutter 2017.
+
+    Example: `cosine: {warmup: 5 %}`
+    """
+
+    main: ClassVar[str | None] = "end"
+    words: ClassVar[tuple[str, ...]] = ("cosine_annealing", "cosine_decay")
+
+    end: float = Field(0.0, ge=0, le=1, description="the last rate as a share of the first")
+
+    def after_warmup(self, lr: float, per_epoch: int, total: int) -> Rate:
+        """Lr * (end + (1 - end) * (1 + cos(pi * t)) / 2)."""
+        import optax
+
+        return optax.cosine_decay_schedule(lr, total, self.end)
+
+
+class OneCycle(Schedule):
+    """Up to the learning rate and down again in one cosine cycle. Smith and Topin 2018.
+
+    Example: `one_cycle: {peak: 0.3}`
+    """
+
+    main: ClassVar[str | None] = "peak"
+    words: ClassVar[tuple[str, ...]] = ("onecycle", "1cycle", "one_cycle_lr")
+
+    peak: float = Field(0.3, gt=0, lt=1, description="where in training the top is")
+    start: float = Field(0.04, gt=0, le=1, description="the first rate as a share of the top")
+    end: float = Field(4e-6, gt=0, le=1, description="the last rate as a share of the top")
+
+    def after_warmup(self, lr: float, per_epoch: int, total: int) -> Rate:
+        """Two half cosines."""
+        import optax
+
+        return optax.cosine_onecycle_schedule(total, lr, self.peak, 1 / self.start, self.start / self.end)
+
+
+SCHEDULES = (Constant, Step, Exponential, Linear, Cosine, OneCycle)
+AnySchedule = one_of(SCHEDULES)
