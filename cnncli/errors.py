@@ -7,6 +7,7 @@ one file are one error that lists them all.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class CnnError(Exception):
         self.problems = problems
 
     @classmethod
-    def of(cls, message: str, hint: str = "", place: Place | None = None, path: str = "") -> CnnError:
+    def of(cls, message: str, hint: str = "", place: Place | None = None, path: str = "") -> Self:
         """An error of one problem."""
         return cls([Problem(message, place, path, hint)])
 

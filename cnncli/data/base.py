@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from cnncli.spec import Spec
 
@@ -55,6 +55,12 @@ class Source(Spec):
     """Where images come from. What is known before reading lets a config be checked without data."""
 
     family: ClassVar[str] = "data source"
+    paths: ClassVar[tuple[str, ...]] = ()  # fields that are paths
+
+    def located(self) -> Self:
+        """The same source with absolute paths, so that it means the same from any folder."""
+        absolute = {name: str(Path(value).expanduser().absolute()) for name in self.paths if (value := getattr(self, name))}
+        return self.model_copy(update=absolute)
 
     def image_shape(self) -> Shape | None:
         """Shape of one image as stored, where it is known without reading anything."""

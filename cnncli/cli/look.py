@@ -1,0 +1,110 @@
+"""``cnn inspect``, ``data``, ``layers``, ``init`` and ``schema``: looking before training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnncli.cli.train import JsonOption
+
+ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG|RUN|NAME", help="A YAML file, a run's folder, or a "
+                                               "shipped config's name.")]  # fmt: skip
+OverridesArgument = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", show_default=False)]
+
+
+def inspect(config: ConfigArgument, overrides: OverridesArgument = None, json: JsonOption = False) -> None:
+    """Shapes, parameters, multiply-adds, memory and receptive field of every layer."""
+    from cnncli.config.load import load
+    from cnncli.report.console import dim, make_console
+    from cnncli.report.inspect import document
+    from cnncli.report.tables import inspect_legend, inspect_table
+    from cnncli.shipped import find_config
+
+    loaded = load(find_config(config), overrides or [])
+    found = document(loaded)
+    if json:
+        import json as encoder
+
+        print(encoder.dumps(found))
+        return
+    console = make_console()
+    console.print(inspect_table(found))
+    console.print(dim(inspect_legend(found)))
+    for node in loaded.graph.nodes:
+        if text := node.layer.note():
+            console.print(f"note: {node.name}: {text}", style="yellow")
+    console.print(dim(f"next    cnn train {config}"))
+
+
+def data(
+    config: ConfigArgument,
+    overrides: OverridesArgument = None,
+    out: Annotated[str | None, typer.Option(metavar="FILE", help="Where the picture goes; runs/NAME-data.png unless "
+                                            "given.")] = None,
+    json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Read the data, count it, and draw a batch before and after preprocessing and augmentation."""
+    from cnncli.config.load import load
+    from cnncli.report.console import dim, make_console
+    from cnncli.report.data import counts, counts_table, draw
+    from cnncli.report.training import TrainingConsole
+    from cnncli.shipped import find_config
+
+    loaded = load(find_config(config), overrides or [])
+    console = make_console(stderr=json)
+    from cnncli.train.prepare import fit_constants, load_data
+
+    found = load_data(loaded.config, loaded.graph, TrainingConsole(console).loading)
+    path = Path(out) if out else Path("runs") / f"{loaded.config.name}-data.png"
+    draw(loaded.config, found, fit_constants(loaded.config, found.dataset.train), path)
+    document = {**counts(found), "picture": str(path)}
+    if json:
+        import json as encoder
+
+        print(encoder.dumps(document))
+        return
+    console.print(counts_table(document))
+    console.print(f"picture {path}")
+    console.print(dim(f"next    cnn train {config}"))
+
+
+def layers(
+    name: Annotated[str | None, typer.Argument(help="One layer's page; all of them in a list unless given.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """The reference: every layer, or one with its fields, formula, source and example."""
+    from cnncli.report import reference
+    from cnncli.report.console import dim, make_console
+
+    if json:
+        import json as encoder
+
+        print(encoder.dumps(reference.page(reference.find(name)) if name else reference.overview()))
+        return
+    console = make_console()
+    console.print(reference.page_text(reference.find(name)) if name else reference.overview_table())
+    console.print(dim("next    cnn init mynet" if name else "next    cnn layers conv"))
+
+
+def init(
+    name: Annotated[str, typer.Argument(help="A shipped config's name, or a new one.")],
+) -> None:
+    """Write NAME.yaml: a shipped config, or a commented starter that trains on the embedded digits."""
+    from cnncli.report.console import dim, make_console
+    from cnncli.starter import write_starter
+
+    path = write_starter(name)
+    console = make_console()
+    console.print(f"wrote   {path}")
+    console.print(dim(f"next    cnn train {path}"))
+
+
+def schema() -> None:
+    """The JSON Schema of a config, for editors: completion and checks while typing."""
+    import json as encoder
+
+    from cnncli.config.json_schema import json_schema
+
+    print(encoder.dumps(json_schema(), indent=1))

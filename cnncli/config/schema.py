@@ -1,0 +1,91 @@
+"""The whole config, assembled from the specs of its parts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic_core import PydanticCustomError
+
+from cnncli.data.augment import Augmentations
+from cnncli.data.preprocess import Steps
+from cnncli.data.sources import AnySource
+from cnncli.durations import Duration, Time
+from cnncli.layers import Entries
+from cnncli.losses import AnyLoss, CrossEntropy
+from cnncli.optimizers import AnyOptimizer
+from cnncli.schedules import AnySchedule, Constant
+from cnncli.spec import Settings, check, describe
+
+RUN_NAME = r"^[^\W_][\w.-]*$"  # letters and digits of any script, then also . _ -
+
+
+def _run_name(value: Any) -> Any:
+    import re
+
+    if isinstance(value, str) and (len(value.encode()) > 100 or not re.fullmatch(RUN_NAME, value)):
+        hint = "Use letters, digits, '.', '_' and '-', beginning with a letter or digit: it names a folder."
+        raise PydanticCustomError("run_name", "not a name for a run: {got}", {"got": describe(value), "hint": hint})
+    return value
+
+
+class DataSettings(Settings):
+    """Where images come from and what is done to them."""
+
+    source: AnySource = Field(description="digits, mnist, fashion_mnist, cifar10, cifar100, folder, npz, idx or inline")
+    dir: str | None = Field(None, description="folder to look in for a named set's files first")
+    validation: float = Field(
+        0.1, ge=0, lt=1, description="share of the training images kept aside to choose by (0: none); "
+        "not used where the source has a validation split"
+    )  # fmt: skip
+    preprocess: Steps = Field((), description="done to every image; fitted on training images only")
+    augment: Augmentations = Field((), description="random changes to training images, on the device")
+
+
+class ModelSettings(Settings):
+    """The network."""
+
+    input: Annotated[tuple[PositiveInt, ...], check(lambda v: tuple(v) if isinstance(v, list) else v)] = Field(
+        min_length=1, max_length=3, description="[height, width, channels], [length, channels] or [units]"
+    )
+    layers: Entries = Field(min_length=1, description="the layers in order")
+
+
+class EarlyStop(Settings):
+    """Stop when validation no longer gets better."""
+
+    patience: PositiveInt = Field(5, description="epochs without improvement to wait")
+    metric: Literal["loss", "accuracy"] = Field("loss", description="which validation figure")
+    min_delta: float = Field(0.0, ge=0, description="least change that counts as better")
+
+
+class TrainSettings(Settings):
+    """How it is trained."""
+
+    epochs: PositiveInt = Field(10, le=1_000_000, description="passes over the training images")
+    batch_size: PositiveInt = Field(128, le=1 << 20, description="images a step")
+    loss: AnyLoss = Field(CrossEntropy(), description="what training makes small")
+    optimizer: AnyOptimizer = Field(description="sgd, or an Optax optimizer by its name")
+    schedule: AnySchedule = Field(Constant(), description="how the learning rate goes over time")
+    clip_norm: PositiveFloat | None = Field(None, description="longest gradient (global L2 norm); longer ones are scaled")
+    ema: float | None = Field(None, gt=0, lt=1, description="decay of a moving average of the weights, which is what "
+                              "is evaluated and shipped")  # fmt: skip
+    early_stop: EarlyStop | None = Field(None, description="stop when validation no longer gets better")
+    max_time: Time | None = Field(None, description="stop after the epoch in which this much time has passed")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the computation; weights are float32")
+    log_every: Duration = Field("100 steps", description="how often a line of training loss goes to metrics.jsonl")
+    save_every: Duration = Field("1 epoch", description="how often a checkpoint is written")
+    keep: PositiveInt = Field(3, description="newest checkpoints kept, besides the best")
+
+
+class Config(Settings):
+    """A config file: data, model, training."""
+
+    name: Annotated[str, check(_run_name)] = Field(description="names the run's folder; the file's name unless given")
+    seed: NonNegativeInt = Field(0, le=(1 << 31) - 1, description="every random choice follows from it")
+    data: DataSettings
+    model: ModelSettings
+    train: TrainSettings
+
+
+EXTRA_SECTIONS = ("blocks",)  # expanded before validation

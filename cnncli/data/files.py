@@ -1,0 +1,153 @@
+"""What every source needs of a file: open it without surprises, say what is wrong with it, ask for memory first."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+from pydantic import Field
+from pydantic_core import PydanticCustomError
+
+from cnncli.errors import DataError, MachineError, Place
+from cnncli.spec import check
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MAX_CLASSES = 100_000
+
+
+def _path_text(value: object) -> object:
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        raise PydanticCustomError("path", "expected a path, got an empty text" if value.isspace() or not value else
+                                  "a path holds no NUL character")  # fmt: skip
+    return value
+
+
+# A file or folder as the YAML writes it: relative to the current directory, `~` is the home directory, no variables.
+PathText = Annotated[str, check(_path_text), Field(min_length=1)]
+
+
+def user_path(text: str) -> Path:
+    """The path that a config names. Only a leading ``~`` is expanded."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # no such user
+        return Path(text)
+
+
+def data_error(path: Path, message: str, hint: str = "") -> DataError:
+    """A DataError about one file or folder."""
+    error = DataError.of(message, hint, Place(str(path)))
+    assert isinstance(error, DataError)
+    return error
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused: ``no such file or directory``."""
+    return (error.strerror or str(error) or type(error).__name__).lower()
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file to read. Pipes, devices and folders are refused before they are opened: none can block."""
+    try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            raise data_error(path, f"is {kind_of_file(mode)}, not a file")
+        with path.open("rb") as stream:
+            yield stream
+    except OSError as error:
+        raise data_error(path, f"cannot be read: {reason(error)}") from None
+
+
+def kind_of_file(mode: int) -> str:
+    """``a folder``, ``a pipe``, ``a device`` or ``a socket``."""
+    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+    return next((name for test, name in kinds if test(mode)), "a device")
+
+
+def is_file(path: Path) -> bool:
+    """Whether something other than a folder lies at ``path`` (a pipe counts: reading it says what is wrong)."""
+    try:
+        return not stat.S_ISDIR(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def available_memory() -> int | None:
+    """Bytes this process may still fill, or None where the system does not say."""
+    found = []
+    try:
+        text = Path("/proc/meminfo").read_text()
+        found += [int(kib) * 1024 for kib in re.findall(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)]
+        limit = Path("/sys/fs/cgroup/memory.max")
+        found += [int(limit.read_text())] if limit.exists() and limit.read_text().strip().isdigit() else []
+    except OSError:
+        pass
+    if not found and hasattr(os, "sysconf"):
+        found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    return min(found, default=None)
+
+
+def need_memory(size: int, path: Path, what: str, hint: str = "") -> None:
+    """Refuse what would not fit before a byte of it is allocated."""
+    free = available_memory()
+    if free is not None and size > free:
+        raise MachineError.of(f"{what} take {in_bytes(size)} of memory, {in_bytes(free)} are free", hint,
+                              Place(str(path)))  # fmt: skip
+
+
+def in_bytes(size: int) -> str:
+    """``12.3 GB``, ``4.0 MB``, ``17 bytes``."""
+    for unit, scale in (("GB", 10**9), ("MB", 10**6)):
+        if size >= scale / 10:
+            return f"{size / scale:,.1f} {unit}"
+    return f"{size:,} bytes"
+
+
+def class_name_problem(name: str) -> str:
+    """What is wrong with a class name, or nothing. Names reach terminals, HTML and JSON: no control characters."""
+    if not name.strip():
+        return "is empty"
+    bad = next((char for char in name if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")), "")
+    return f"holds the control character U+{ord(bad):04X}" if bad else ""
+
+
+def check_classes(names: Sequence[str], path: Path) -> None:
+    """At least two classes, each with a name of its own that can be printed."""
+    if len(names) < 2:
+        raise data_error(path, f"has {len(names)} class{'es' * (not names)}{': ' * len(names)}{', '.join(names)}",
+                         "A classifier needs two or more.")  # fmt: skip
+    for name in names:
+        if problem := class_name_problem(name):
+            raise data_error(path, f"class name {name!r} {problem}", "Rename it.")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if list(names).count(name) > 1)
+        raise data_error(path, f"class name {twice!r} is there twice")
+
+
+def check_labels(labels: np.ndarray, count: int, classes: int, path: Path) -> None:
+    """As many labels as images, each in 0 .. classes - 1."""
+    if len(labels) != count:
+        raise data_error(path, f"holds {len(labels):,} labels for {count:,} images")
+    wrong = (labels < 0) | (labels >= classes)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise data_error(path, f"label {labels[row]} at row {row:,} is out of range",
+                         f"There are {classes} classes: 0 to {classes - 1}.")  # fmt: skip
+
+
+def numbered_classes(labels: np.ndarray, path: Path) -> tuple[str, ...]:
+    """The names "0", "1", ... up to the largest training label."""
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= MAX_CLASSES:
+        raise data_error(path, f"label {low if low < 0 else high} is out of range",
+                         f"Labels are whole numbers from 0 to {MAX_CLASSES - 1:,}.")  # fmt: skip
+    return tuple(str(label) for label in range(high + 1))

@@ -1,0 +1,168 @@
+"""Arrays in one .npz file. Never unpickles; every size is checked before memory is taken."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from cnncli.data.base import Dataset, Progress, Source, Split
+from cnncli.data.files import (
+    PathText,
+    check_classes,
+    check_labels,
+    data_error,
+    need_memory,
+    numbered_classes,
+    open_regular,
+    user_path,
+)  # fmt: skip
+from cnncli.errors import CnnError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SPLITS = ("train", "val", "test")
+
+
+class Npz(Source):
+    """NumPy arrays in one .npz file: `x_train`, `y_train`, and if there are any `x_val`, `y_val`, `x_test`, `y_test`.
+
+    Images: (N, H, W, C), or (N, H, W) grey, which get a channel axis; (N, units) stays as it is. uint8 and float32 stay
+    too; float16 and float64 become float32; other whole numbers become uint8 if all lie in 0..255, and are refused
+    otherwise (16-bit images: divide by 65535 to float32 first). Labels: whole numbers from 0, (N,) or (N, 1). Class
+    names: array `classes` of text, or 0 up to the largest training label. Pickled (object) arrays are refused.
+    Source: numpy.lib.format.
+
+    Example: `npz: {path: images.npz}`
+    """
+
+    main: ClassVar[str | None] = "path"
+    words: ClassVar[tuple[str, ...]] = ("numpy", "npy", "arrays")
+
+    path: PathText = Field(description=".npz file, as numpy.savez or savez_compressed writes it")
+    series: bool = Field(False, description="arrays of 3 axes are (N, length, channels), not grey images (N, H, W)")
+
+    def load(self, folder: Path | None, progress: Progress) -> Dataset:
+        """Read the arrays that are wanted; others are left alone."""
+        path = user_path(self.path)
+        with open_regular(path) as stream:
+            arrays = read_npz(stream, path)
+        splits = {split: self._split(arrays, split, path) for split in SPLITS}
+        train = splits["train"]
+        if train is None:
+            raise data_error(path, "has no x_train and y_train", f"It has {', '.join(arrays) or 'no known array'}.")
+        names = _class_names(arrays, train.labels, path)
+        for name, split in splits.items():
+            if split is not None:
+                check_labels(split.labels, len(split.images), len(names), path)
+                _same_kind(path, name, split.images, train.images)
+        return Dataset(names, train, splits["val"], splits["test"])
+
+    def _split(self, arrays: dict[str, np.ndarray], split: str, path: Path) -> Split | None:
+        x, y = (arrays.get(f"{axis}_{split}") for axis in "xy")
+        if x is None and y is None:
+            return None
+        if x is None or y is None:
+            given, due = ("xy", "yx")[x is None]
+            raise data_error(path, f"has {given}_{split}, but no {due}_{split}")
+        return Split(self._images(x, f"x_{split}", path), _labels(y, f"y_{split}", path))
+
+    def _images(self, x: np.ndarray, name: str, path: Path) -> np.ndarray:
+        """To (N, H, W, C), (N, length, C) or (N, units), uint8 or float32."""
+        if not 2 <= x.ndim <= 4 or x.size == 0:
+            raise data_error(path, f"{name} has shape {x.shape}", "Images are (N, H, W, C) or (N, H, W).")
+        x = _pixels(x, name, path)
+        return x[..., None] if x.ndim == 3 and not self.series else x
+
+
+def _pixels(x: np.ndarray, name: str, path: Path) -> np.ndarray:
+    """To uint8 or float32, or a refusal."""
+    import numpy as np
+
+    if x.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # too large for float32 is infinite, and refused as such
+            x = np.ascontiguousarray(x, np.float32)
+        if not np.isfinite(x).all():
+            raise data_error(path, f"{name} holds NaN or infinity")
+        return x
+    if x.dtype.kind not in "ui":
+        raise data_error(path, f"{name} holds {x.dtype}", "Images are uint8 or float32.")
+    if x.dtype != np.uint8 and (int(x.min()) < 0 or int(x.max()) > 255):
+        raise data_error(path, f"{name} is {x.dtype} from {x.min()} to {x.max()}",
+                         "Whole numbers must lie in 0..255; scale others to float32.")  # fmt: skip
+    return np.ascontiguousarray(x, np.uint8)
+
+
+def _labels(y: np.ndarray, name: str, path: Path) -> np.ndarray:
+    """(N,) or (N, 1) whole numbers to (N,) int32."""
+    import numpy as np
+
+    if y.dtype.kind not in "ui" or y.ndim not in (1, 2) or (y.ndim == 2 and y.shape[1] != 1) or y.size == 0:
+        hint = "One-hot labels: np.argmax(y, axis=1)." if y.ndim == 2 else ""
+        raise data_error(path, f"{name} is {y.dtype} of shape {y.shape}, labels are whole numbers (N,)", hint)
+    y = y.reshape(-1)
+    if int(y.min()) < 0 or int(y.max()) > np.iinfo(np.int32).max:
+        raise data_error(path, f"{name} holds {y.min() if y.min() < 0 else y.max()}", "Labels count from 0.")
+    return y.astype(np.int32)
+
+
+def _class_names(arrays: dict[str, np.ndarray], labels: np.ndarray, path: Path) -> tuple[str, ...]:
+    names = arrays.get("classes")
+    if names is not None and (names.dtype.kind != "U" or names.ndim != 1):
+        raise data_error(path, f"classes is {names.dtype} of shape {names.shape}",
+                         "Class names are text: np.array(['cat', 'dog']).")  # fmt: skip
+    classes = numbered_classes(labels, path) if names is None else tuple(str(name) for name in names)
+    check_classes(classes, path)
+    return classes
+
+
+def _same_kind(path: Path, split: str, images: np.ndarray, train: np.ndarray) -> None:
+    if images.shape[1:] != train.shape[1:] or images.dtype != train.dtype:
+        mine, other = (f"{x.dtype} of shape {x.shape[1:]}" for x in (images, train))
+        raise data_error(path, f"x_{split} is {mine}, x_train is {other}, without the first axis")
+
+
+def read_npz(stream: Any, path: Path) -> dict[str, np.ndarray]:
+    """The arrays of our names. DataError for all that a damaged or hostile file can hold."""
+    import zipfile
+
+    wanted = [*(f"{axis}_{split}" for split in SPLITS for axis in "xy"), "classes"]
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            there = {name: archive.getinfo(f"{name}.npy") for name in wanted if f"{name}.npy" in archive.namelist()}
+            need_memory(sum(info.file_size for info in there.values()), path, "its arrays")
+            arrays = {}
+            for name, info in there.items():
+                with archive.open(info) as member:
+                    arrays[name] = _read_array(member, info.file_size, name, path)
+            return arrays
+    except zipfile.BadZipFile as error:
+        raise data_error(path, f"is damaged or not an .npz file: {error}", "np.savez writes one.") from None
+    except CnnError:
+        raise
+    except Exception as error:  # a parser of damaged or hostile bytes may raise anything
+        raise data_error(path, f"is damaged: {error or type(error).__name__}") from None
+
+
+def _read_array(member: IO[bytes], size: int, name: str, path: Path) -> np.ndarray:
+    """One .npy: the header first, then exactly as many bytes as its shape says."""
+    import numpy as np
+    from numpy.lib import format as npy
+
+    version = npy.read_magic(member)
+    if version not in ((1, 0), (2, 0)):
+        raise data_error(path, f"{name} is in version {version[0]}.{version[1]} of the .npy format", "Save it again.")
+    shape, by_columns, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(member)
+    if dtype.hasobject:
+        raise data_error(path, f"{name} holds Python objects, which are never unpickled",
+                         "Save it as uint8, float32, whole numbers or text.")  # fmt: skip
+    count = math.prod(shape)
+    if any(n < 0 for n in shape) or count * dtype.itemsize > size:
+        raise data_error(path, f"{name} promises {dtype} of shape {shape}, more than its {size:,} bytes hold")
+    data = bytearray(count * dtype.itemsize)
+    if member.readinto(data) < len(data) or member.read(1):  # type: ignore[attr-defined]
+        raise data_error(path, f"{name} does not hold what its header says, {dtype} of shape {shape}")
+    return np.frombuffer(data, dtype, count).reshape(shape, order="F" if by_columns else "C")

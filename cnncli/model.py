@@ -1,0 +1,77 @@
+"""A graph as two pure functions: ``init`` draws its arrays, ``apply`` computes its outputs.
+
+Arrays live in flat dicts by the graph's names, ``conv1.kernel``: the names of checkpoints, exports and reports.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from cnncli.graph import INPUT, Graph, Node
+from cnncli.layers.base import Context, Variables, name_hash
+
+Arrays = dict[str, Array]
+
+
+class Weights(NamedTuple):
+    """All arrays of a network: ``params`` are trained, ``state`` is carried (statistics, frozen weights)."""
+
+    params: Arrays
+    state: Arrays
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network of ``graph``, computing in ``dtype``; weights stay float32."""
+
+    graph: Graph
+    dtype: Any = jnp.float32
+
+    def init(self, key: Array) -> Weights:
+        """Draw every array. Each node's key follows from its name, so a new layer moves no other's weights."""
+        params: Arrays = {}
+        state: Arrays = {}
+        for node in self.graph.nodes:
+            drawn = node.layer.init(jax.random.fold_in(key, name_hash(node.name)), node.in_shape)
+            params |= {f"{node.name}.{name}": array for name, array in drawn.params.items()}
+            state |= {f"{node.name}.{name}": array for name, array in drawn.state.items()}
+        return Weights(params, state)
+
+    def apply(
+        self, weights: Weights, images: Array, *, key: Array | None = None, logits: bool = False
+    ) -> tuple[Array, Arrays]:
+        """``images`` (B, *input) -> outputs (B, C) float32 and the new state.
+
+        ``key``: given in training. ``logits``: stop before a final softmax.
+        """
+        values = {INPUT: images.astype(self.dtype)}
+        state = dict(weights.state)
+        for node in self._nodes(logits):
+            values[node.name], new = self._call(node, weights, values, key)
+            state |= {f"{node.name}.{name}": array for name, array in new.items()}
+        last = values[next(reversed(values))]
+        return last.astype(jnp.float32), state
+
+    def _nodes(self, logits: bool) -> tuple[Node, ...]:
+        return self.graph.nodes[:-1] if logits and self.graph.ends_in_softmax else self.graph.nodes
+
+    def _call(self, node: Node, weights: Weights, values: Arrays, key: Array | None) -> tuple[Array, Arrays]:
+        names = {name: f"{node.name}.{name}" for name in node.weights}
+        mine = Variables(
+            {name: weights.params[full] for name, full in names.items() if full in weights.params},
+            {name: weights.state[full] for name, full in names.items() if full in weights.state},
+        )
+        inputs = tuple(values[name] for name in node.inputs)
+        context = Context(key is not None, None if key is None else jax.random.fold_in(key, name_hash(node.name)))
+        with jax.named_scope(node.name):
+            return node.layer.apply(mine, inputs if node.layer.joins else inputs[0], context)
+
+    def decays(self, params: Arrays) -> dict[str, bool]:
+        """Which parameters weight decay may touch: kernels, not biases or norm parameters."""
+        decayed = {f"{node}.{name}" for node, name, weight in self.graph.weights() if weight.decay}
+        return {name: name in decayed for name in params}

@@ -1,0 +1,126 @@
+"""Training as it is watched: a row per epoch, a live bar inside it; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+
+from cnncli.errors import printable
+from cnncli.report.console import bytes_text, dim, seconds_text
+from cnncli.train.events import EpochRow, Events, Outcome
+from cnncli.train.events import Progress as Steps
+
+HEADER = "  epoch     loss  accuracy  val loss  val acc        lr   images/s      time"
+NARROW = len(HEADER) + 2
+PLAIN_EVERY = 10.0  # seconds between two lines of progress where there is no terminal
+
+
+class TrainingConsole(Events):
+    """Prints what happens to ``console``."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar: Progress | None = None
+        self.task = TaskID(0)
+        self.began = (0.0, 0)
+        self.run: Path | None = None
+        self.spoke = time.monotonic()
+
+    def loading(self, what: str, done: int, total: int) -> None:
+        """A bar for reading and downloading."""
+        if self.console.is_terminal:
+            amount = f"{bytes_text(done)} of {bytes_text(total)}" if total > 1 << 20 else f"{done} of {total}"
+            self._show(f"{printable(what)}  {amount}", done, total)
+            if done >= total:
+                self._hide()
+        elif time.monotonic() - self.spoke > PLAIN_EVERY or done >= total:
+            self.spoke = time.monotonic()
+            self.console.print(dim(f"{printable(what)} {100 * done // max(total, 1)} %"))
+
+    def device(self, device: str) -> None:
+        """The first line of all."""
+        self.console.print(Text.assemble("device  ", (device, "bold")))
+
+    def started(self, run: Path, about: str) -> None:
+        """The run and what it trains."""
+        self._hide()
+        self.run = run
+        self.console.print(Text.assemble("run     ", (printable(str(run)), "bold")))
+        self.console.print(Text(printable(about)))
+
+    def note(self, text: str) -> None:
+        """A line of its own."""
+        self._hide()
+        self.console.print(Text(f"note: {printable(text)}", style="yellow"))
+
+    def compiled(self, seconds: float) -> None:
+        """Compile time, then the head of the table."""
+        self.console.print(dim(f"compiled in {seconds_text(seconds)}"))
+        if self.console.width >= NARROW:
+            self.console.print(Text(HEADER, style="bold"))
+
+    def progress(self, progress: Steps) -> None:
+        """The bar inside an epoch."""
+        left = progress.steps - progress.step
+        rate = f"{progress.rate:,.0f} images/s"
+        said = f"epoch {progress.epoch}  loss {progress.loss:.4f}  accuracy {progress.accuracy:.2%}  {rate}"
+        if self.console.is_terminal:
+            self._show(said, progress.step, progress.steps)
+            if not left:
+                self._hide()
+        elif left and time.monotonic() - self.spoke > PLAIN_EVERY:
+            self.spoke = time.monotonic()
+            self.console.print(dim(f"  step {progress.step}/{progress.steps}  {said}"))
+
+    def epoch(self, row: EpochRow) -> None:
+        """A row of the table."""
+        self._hide()
+        self.spoke = time.monotonic()
+        self.console.print(Text(_row(row) if self.console.width >= NARROW else _short_row(row)))
+
+    def finished(self, outcome: Outcome) -> None:
+        """The figures that stay."""
+        self._hide()
+        spent = f"{seconds_text(outcome.seconds)}, {seconds_text(outcome.compile_seconds)} of it compiling"
+        self.console.print(dim(f"{outcome.steps:,} steps in {spent}; {outcome.images_per_second:,.0f} images/s"))
+        for name, figures in (("test", outcome.test), ("validation", outcome.val if not outcome.test else None)):
+            if figures:
+                words = f"{name} accuracy {figures['accuracy']:.2%}  (loss {figures['loss']:.4f})"
+                self.console.print(Text(words, style="bold green"))
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._hide()
+
+    def _show(self, text: str, done: int, total: int) -> None:
+        if self.bar is None:
+            columns = (BarColumn(20), TextColumn("{task.description}"), TextColumn("{task.fields[eta]}"))
+            self.bar = Progress(*columns, console=self.console, transient=True, refresh_per_second=8)
+            self.task = self.bar.add_task(text, total=total, eta="")
+            self.bar.start()
+            self.began = time.monotonic(), done
+        start, first = self.began
+        rate = (done - first) / max(time.monotonic() - start, 1e-3)
+        eta = f"ETA {seconds_text((total - done) / rate)}" if rate > 0 and done > first else ""
+        self.bar.update(self.task, description=text, completed=done, total=total, eta=eta)
+
+    def _hide(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+def _row(row: EpochRow) -> str:
+    val = f"{row.val['loss']:>9.4f} {row.val['accuracy']:>8.2%}" if row.val else f"{'-':>9} {'-':>8}"
+    star = "*" if row.best else " "
+    return (f"{f'{row.epoch}/{row.epochs}':>7} {row.train['loss']:>8.4f} {row.train['accuracy']:>9.2%} {val}{star} "
+            f"{row.lr:>8.2g} {row.images_per_second:>10,.0f} {seconds_text(row.seconds):>9}")  # fmt: skip
+
+
+def _short_row(row: EpochRow) -> str:
+    val = f" val {row.val['loss']:.4f} {row.val['accuracy']:.2%}" if row.val else ""
+    return f"{row.epoch}/{row.epochs} loss {row.train['loss']:.4f} {row.train['accuracy']:.2%}{val}"

@@ -1,0 +1,154 @@
+"""A run's folder: what is in it, how one is made, and how ``runs/lenet5-1`` or a checkpoint's path finds it.
+
+    config.yaml  resolved.yaml  lock.json  metrics.jsonl  timing.jsonl  checkpoints/  plots/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cnncli.errors import CheckpointError, ConfigError, MachineError, Place
+from cnncli.runs import checkpoint
+from cnncli.runs.files import replace_file, sync_folder
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """The config as given."""
+        return self.folder / "config.yaml"
+
+    @property
+    def resolved(self) -> Path:
+        """The config with every default filled in and overrides applied."""
+        return self.folder / "resolved.yaml"
+
+    @property
+    def lock(self) -> Path:
+        """Versions, device, data fingerprint, command and seed."""
+        return self.folder / "lock.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON line per logging interval and per epoch: nothing in it depends on the clock."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def timing(self) -> Path:
+        """One JSON line per epoch: seconds and images per second."""
+        return self.folder / "timing.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The checkpoints' folder."""
+        return self.folder / "checkpoints"
+
+    @property
+    def plots(self) -> Path:
+        """Pictures."""
+        return self.folder / "plots"
+
+    def metric_lines(self) -> list[dict[str, Any]]:
+        """All lines of metrics.jsonl; a last, half-written one is left out."""
+        return list(json_lines(self.metrics))
+
+
+def create(root: Path, name: str, files: Mapping[str, str]) -> Run:
+    """Make ``root/name-1`` (or the next free number) holding ``files``. Safe when many start at once."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        run = Run(_free_folder(root, name))
+        run.checkpoints.mkdir()
+        run.plots.mkdir()
+        for file, content in files.items():
+            replace_file(run.folder / file, content.encode())
+        sync_folder(root)
+    except OSError as error:
+        raise MachineError.of(f"cannot make a run folder: {error.strerror}", "Is it writable? Is the disk full?",
+                              Place(str(root))) from None  # fmt: skip
+    return run
+
+
+def _free_folder(root: Path, name: str) -> Path:
+    taken = [path.name.removeprefix(f"{name}-") for path in root.glob(f"{name}-*")]
+    number = max((int(each) for each in taken if each.isdecimal()), default=0) + 1
+    while True:
+        try:
+            (root / f"{name}-{number}").mkdir()
+            return root / f"{name}-{number}"
+        except FileExistsError:
+            number += 1
+
+
+def find(path: Path) -> tuple[Run, Path | None]:
+    """The run at ``path``, and the checkpoint if the path is one's. CheckpointError (exit 5) where it is neither."""
+    place = Place(str(path))
+    if not path.exists():
+        raise CheckpointError.of("no such run or checkpoint", "`ls runs` shows the runs here.", place)
+    if (path / "resolved.yaml").is_file():
+        return Run(path), None
+    if path.parent.name == "checkpoints" and (path.parent.parent / "resolved.yaml").is_file():
+        checkpoint.read_manifest(path)
+        return Run(path.parent.parent), path
+    raise CheckpointError.of("is not a run or a checkpoint (no resolved.yaml)",
+                             "Give a folder like runs/NAME-1 or runs/NAME-1/checkpoints/step-...", place)  # fmt: skip
+
+
+def choose(run: Run, which: str) -> Path:
+    """The ``best`` or ``latest`` checkpoint's folder, by its manifest."""
+    found = checkpoint.manifests(run.checkpoints)
+    if not found:
+        raise CheckpointError.of("no checkpoint in this run", "Train it first.", Place(str(run.checkpoints)))
+    best = checkpoint.best_of(found) if which == "best" else None
+    return (best or found[-1]).folder
+
+
+def append_line(path: Path, line: Mapping[str, Any]) -> None:
+    """Append one JSON line and force it to the disk."""
+    with open(path, "ab") as file:
+        file.write((json.dumps(line) + "\n").encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def cut_lines(path: Path, step: int) -> None:
+    """Drop lines after ``step``: a resumed run writes them again, once."""
+    if path.exists():
+        kept = [line for line in json_lines(path) if line["step"] <= step]
+        replace_file(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+
+def json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a file, a line each; a half-written line is left out."""
+    if not path.exists():
+        return
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and isinstance(line.get("step"), int):
+            yield line
+
+
+def to_yaml(value: Any) -> str:
+    """Plain data as YAML text, in the order given."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+
+
+def require_name(root: Path, name: str) -> None:
+    """Refuse a name whose folder would lie outside ``root``."""
+    if (root / f"{name}-1").resolve().parent != root.resolve():
+        raise ConfigError.of(f"the run '{name}' would lie outside {root}", "Choose a plain name.", path="name")

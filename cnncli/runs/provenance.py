@@ -1,0 +1,38 @@
+"""lock.json: what a run was made from, enough to make it again."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from importlib.metadata import version
+from typing import Any
+
+from cnncli import __version__
+
+PACKAGES = ("jax", "jaxlib", "optax", "numpy", "pydantic", "safetensors", "pillow", "simplejpeg", "pyyaml")
+
+
+def lock(seed: int, fingerprint: str, devices: list[str], flags: dict[str, Any]) -> str:
+    """The text of lock.json. ``flags``: precision, kernels and other switches that change numbers."""
+    content = {
+        "cnncli": __version__,
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "devices": devices,
+        "flags": flags,
+        "data": {"sha256": fingerprint},
+        "command": ["cnn", *sys.argv[1:]],
+        "seed": seed,
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
+    except OSError:
+        return platform.processor()

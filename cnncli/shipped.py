@@ -1,0 +1,28 @@
+"""The configs that come with the package, by name."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from cnncli.errors import ConfigError, Place
+from cnncli.spec import did_you_mean
+
+
+def shipped() -> dict[str, Path]:
+    """Name -> path of every shipped config."""
+    folder = Path(str(files("cnncli.configs")))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_config(text: str) -> Path:
+    """A config's path: the file itself, the config of a run's folder, or a shipped config by its name."""
+    path = Path(text)
+    if (path / "resolved.yaml").is_file():
+        return path / "resolved.yaml"
+    if path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
+        return path
+    known = shipped()
+    if text not in known:
+        raise ConfigError.of("no such file, run or shipped config", did_you_mean(text, list(known)), Place(text))
+    return known[text]

@@ -1,0 +1,79 @@
+"""What training tells whoever listens. Nothing here prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Inside an epoch. ``rate``: images per second over the last moments; ``loss``: mean over the epoch so far."""
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    accuracy: float
+    rate: float
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One finished epoch (counted from 1). ``seconds``: training and validation, without compilation."""
+
+    epoch: int
+    epochs: int
+    train: dict[str, float]
+    val: dict[str, float] | None
+    lr: float
+    images_per_second: float
+    seconds: float
+    best: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished training, as ``--json`` gives it."""
+
+    run: Path
+    epochs: int
+    steps: int
+    seconds: float
+    compile_seconds: float
+    images_per_second: float
+    val: dict[str, float] | None
+    test: dict[str, float] | None
+
+    def document(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**vars(self), "run": str(self.run)}
+
+
+class Events:
+    """A listener that says nothing; others override what they want to hear."""
+
+    def loading(self, what: str, done: int, total: int) -> None:
+        """Data is being read or downloaded."""
+
+    def device(self, device: str) -> None:
+        """What computes: the first thing said."""
+
+    def started(self, run: Path, about: str) -> None:
+        """The run's folder is there; ``about``: the network and the data in a line."""
+
+    def note(self, text: str) -> None:
+        """Something a user should know."""
+
+    def compiled(self, seconds: float) -> None:
+        """The training step is compiled."""
+
+    def progress(self, progress: Progress) -> None:
+        """Some steps are done."""
+
+    def epoch(self, row: EpochRow) -> None:
+        """An epoch is done."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """Training is over."""

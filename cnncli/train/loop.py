@@ -1,0 +1,277 @@
+"""Training from the first step to the last: the story, top to bottom."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from cnncli.config.load import Loaded
+from cnncli.data.batches import Order
+from cnncli.data.preprocess import Constants
+from cnncli.durations import in_seconds, in_steps
+from cnncli.errors import DivergedError
+from cnncli.metrics import Result
+from cnncli.runs import checkpoint
+from cnncli.runs.directory import Run, append_line
+from cnncli.train.devices import Placement
+from cnncli.train.events import EpochRow, Events, Outcome, Progress
+from cnncli.train.prepare import Data
+from cnncli.train.signals import Interrupted, Wish, stop_wish
+from cnncli.train.state import TrainState, optimizer_to_arrays, params_to_arrays
+from cnncli.train.step import first_state, make_optimizer, make_run
+from cnncli.train.trained import make_model
+from cnncli.train.validate import evaluate, make_count
+
+PACE = 0.25  # seconds between two looks at the device
+
+
+@dataclass
+class Tally:
+    """Sums over steps, in Python floats in step order, so that they do not depend on how steps were grouped."""
+
+    loss: float = 0.0
+    correct: int = 0
+    steps: int = 0
+
+    def add(self, losses: np.ndarray, correct: np.ndarray) -> None:
+        """More steps."""
+        for value in losses.tolist():
+            self.loss += value
+        self.correct += int(correct.sum())
+        self.steps += len(losses)
+
+    def means(self, batch_size: int) -> dict[str, float]:
+        """Loss and accuracy per example."""
+        return {"loss": self.loss / self.steps, "accuracy": self.correct / (self.steps * batch_size)}
+
+
+@dataclass
+class Memory:
+    """What the loop remembers besides the weights; goes into state.json and comes back on resume."""
+
+    step: int = 0
+    epoch: Tally = field(default_factory=Tally)
+    log: Tally = field(default_factory=Tally)
+    validation: list[dict[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> Memory:
+        """Back from state.json."""
+        return cls(found["step"], Tally(**found["epoch"]), Tally(**found["log"]), found["validation"])
+
+
+class Session:
+    """A training under way: what was made from the config, once."""
+
+    def __init__(self, loaded: Loaded, data: Data, constants: Constants, place: Placement, run: Run) -> None:
+        config = loaded.config
+        self.loaded, self.config = loaded, config
+        self.run, self.data, self.place, self.constants = run, data, place, constants
+        self.model = make_model(loaded)
+        self.classes = data.dataset.classes
+        self.order = Order(len(data.dataset.train), config.train.batch_size, config.seed)
+        self.per_epoch = self.order.steps_per_epoch
+        self.total = self.per_epoch * config.train.epochs
+        self.rate = config.train.schedule.build(config.train.optimizer.lr, self.per_epoch, self.total)
+        self.optimizer: optax.GradientTransformation = make_optimizer(config, self.model, self.per_epoch, self.total)
+        self.log_every = max(in_steps(config.train.log_every, self.per_epoch, self.total), 1)
+        self.save_every = max(in_steps(config.train.save_every, self.per_epoch, self.total), 1)
+        self.count = make_count(config, self.model, len(self.classes))
+        whole = place.whole
+        train = data.dataset.train
+        self.images, self.labels, self.device_constants = jax.device_put((train.images, train.labels, constants), whole)
+        self._steps = jax.jit(make_run(config, self.model, self.optimizer, len(self.classes)),
+                              donate_argnums=0, out_shardings=(whole, whole))  # fmt: skip
+        self._compiled: dict[int, Any] = {}
+        self.compile_seconds = 0.0
+        # XLA on CPU computes convolutions' weight gradients slowly inside a loop: there, one step a call.
+        self.steps_per_call = 1 if place.mesh.devices.flat[0].platform == "cpu" else 16
+
+    def first_state(self) -> TrainState:
+        """Step 0, on the devices."""
+        make = jax.jit(lambda: first_state(self.config, self.model, self.optimizer), out_shardings=self.place.whole)
+        return make()
+
+    def compiled(self, state: TrainState, steps: int) -> Any:
+        """The program for ``steps`` steps a call, compiled once."""
+        if steps not in self._compiled:
+            start = time.perf_counter()
+            rows = jax.device_put(np.zeros((steps, self.order.batch_size), np.int32), self.place.steps)
+            arguments = (state, self.images, self.labels, self.device_constants, rows)
+            self._compiled[steps] = self._steps.lower(*arguments).compile()
+            self.compile_seconds += time.perf_counter() - start
+        return self._compiled[steps]
+
+    def advance(self, state: TrainState, start: int, stop: int) -> tuple[TrainState, np.ndarray, np.ndarray]:
+        """Steps start .. stop - 1 (of one epoch): the new state, losses (K,) and numbers of correct images (K,)."""
+        rows, outs = self.order.steps(start, stop), []
+        for first in range(0, len(rows), self.steps_per_call):
+            part = jax.device_put(rows[first : first + self.steps_per_call], self.place.steps)
+            program = self.compiled(state, len(part))
+            state, out = program(state, self.images, self.labels, self.device_constants, part)
+            outs.append(out)
+        losses = np.concatenate([np.asarray(out["loss"]) for out in outs])
+        return state, losses, np.concatenate([np.asarray(out["correct"]) for out in outs])
+
+    def validate(self, state: TrainState) -> Result | None:
+        """On the validation split, if there is one."""
+        split = self.data.dataset.val
+        if split is None:
+            return None
+        size = self.order.batch_size
+        return evaluate(self.count, state.shipped, self.device_constants, split, size, self.place.batch)
+
+    def save(self, state: TrainState, memory: Memory, validation: dict[str, float] | None) -> None:
+        """Commit a checkpoint, then prune."""
+        arrays = params_to_arrays(state, self.constants)
+        told = {"classes": list(self.classes), "image_shape": list(self.data.image_shape), **asdict(memory)}
+        contents = checkpoint.Contents(arrays, optimizer_to_arrays(state.optimizer), told)
+        checkpoint.save(self.run.checkpoints, contents, validation)
+        checkpoint.prune(self.run.checkpoints, self.config.train.keep)
+
+
+@dataclass
+class Clock:
+    """Seconds of this process. ``pace``: steps that take about ``PACE`` seconds."""
+
+    spent_before: float = 0.0
+    start: float = field(default_factory=time.perf_counter)
+    training: float = 0.0
+    images: int = 0
+    pace: int = 1
+    epoch_training: float = 0.0
+    epoch_images: int = 0
+
+    def end_epoch(self) -> tuple[float, float]:
+        """(seconds of training, images per second) of the epoch that ends here."""
+        seconds, images = self.epoch_training, self.epoch_images
+        self.epoch_training, self.epoch_images = 0.0, 0
+        return seconds, images / seconds if seconds else 0.0
+
+    def train(self, steps: int, batch_size: int, seconds: float) -> float:
+        """Note a stretch of training; images per second of it."""
+        self.training += seconds
+        self.epoch_training += seconds
+        self.images += steps * batch_size
+        self.epoch_images += steps * batch_size
+        self.pace = max(1, min(int(PACE * steps / seconds) if seconds else 1, 2 * self.pace + 8))
+        return steps * batch_size / seconds if seconds else 0.0
+
+
+def fit(session: Session, state: TrainState, memory: Memory, events: Events, spent: float = 0.0) -> Outcome:
+    """Train to the end, or until it is time to stop; then measure on validation. Interrupted when asked to stop."""
+    clock = Clock(spent)
+    with stop_wish() as wish:
+        session.compiled(state, min(session.steps_per_call, session.per_epoch))
+        events.compiled(session.compile_seconds)
+        while memory.step < session.total:
+            state = _stretch(session, state, memory, events, clock)
+            if memory.step % session.per_epoch == 0 and _end_of_epoch(session, state, memory, events, clock):
+                break
+            _maybe_save(session, state, memory, wish)
+    return _outcome(session, memory, clock)
+
+
+def _stretch(session: Session, state: TrainState, memory: Memory, events: Events, clock: Clock) -> TrainState:
+    """Some steps: up to the end of the epoch, the next line of the log, the next checkpoint or the next look."""
+    start, size, before = memory.step, session.order.batch_size, session.compile_seconds
+    ends = (session.per_epoch, session.log_every, session.save_every)
+    stop = min([start + max(clock.pace, session.steps_per_call), *((start // every + 1) * every for every in ends)])
+    began = time.perf_counter()
+    state, losses, correct = session.advance(state, start, stop)
+    rate = clock.train(stop - start, size, time.perf_counter() - began - (session.compile_seconds - before))
+    _require_finite(losses, start)
+    for tally in (memory.epoch, memory.log):
+        tally.add(losses, correct)
+    memory.step = stop
+    epoch, done = divmod(start, session.per_epoch)
+    means = memory.epoch.means(size)
+    steps = stop - epoch * session.per_epoch
+    events.progress(Progress(epoch + 1, steps, session.per_epoch, means["loss"], means["accuracy"], rate))
+    if stop % session.log_every == 0:
+        line = {"kind": "steps", "step": stop, "epoch": epoch + 1, "lr": float(session.rate(stop - 1))}
+        append_line(session.run.metrics, line | memory.log.means(size))
+        memory.log = Tally()
+    return state
+
+
+def _require_finite(losses: np.ndarray, start: int) -> None:
+    bad = np.flatnonzero(~np.isfinite(losses))
+    if bad.size:
+        step = start + int(bad[0]) + 1
+        raise DivergedError.of(f"the loss is {losses[bad[0]]} at step {step}",
+                               "Try a smaller train.optimizer lr, a warmup or train.clip_norm; checkpoints before it "
+                               "are kept.")  # fmt: skip
+
+
+def _end_of_epoch(session: Session, state: TrainState, memory: Memory, events: Events, clock: Clock) -> bool:
+    """Validate, write the epoch's line, say so; whether training should end here."""
+    config, epoch = session.config.train, memory.step // session.per_epoch
+    began = time.perf_counter()
+    result = session.validate(state)
+    val = {"loss": result.loss, "accuracy": result.accuracy} if result else None
+    train = memory.epoch.means(session.order.batch_size)
+    lr = float(session.rate(memory.step - 1))
+    best = val is not None and all(_rank(val) > _rank(each) for each in memory.validation)
+    if val:
+        memory.validation.append(val)
+    append_line(session.run.metrics, {"kind": "epoch", "step": memory.step, "epoch": epoch, "lr": lr, "train": train,
+                                      "val": val})  # fmt: skip
+    seconds, rate = clock.end_epoch()
+    took = seconds + time.perf_counter() - began
+    append_line(session.run.timing, {"step": memory.step, "epoch": epoch, "seconds": took, "images_per_second": rate,
+                                     "compile_seconds": session.compile_seconds})  # fmt: skip
+    row = EpochRow(epoch, config.epochs, train, val, lr, rate, took, best)
+    memory.epoch = Tally()
+    reason = _reason_to_stop(session, memory, clock)
+    if reason or memory.step == session.total or memory.step % session.save_every == 0:
+        session.save(state, memory, val)
+    events.epoch(row)
+    if reason:
+        events.note(reason)
+    return bool(reason)
+
+
+def _rank(val: dict[str, float]) -> tuple[float, float]:
+    return (val["accuracy"], -val["loss"]) if math.isfinite(val["loss"]) else (-math.inf, -math.inf)
+
+
+def _reason_to_stop(session: Session, memory: Memory, clock: Clock) -> str:
+    config = session.config.train
+    if config.max_time and clock.spent_before + time.perf_counter() - clock.start >= in_seconds(config.max_time):
+        return f"stopped: max_time {config.max_time} is over"
+    stop = config.early_stop
+    if stop and memory.validation:
+        sign = -1.0 if stop.metric == "loss" else 1.0
+        best, at = -math.inf, 0
+        for index, each in enumerate(memory.validation):
+            if sign * each[stop.metric] > best + stop.min_delta:
+                best, at = sign * each[stop.metric], index
+        if len(memory.validation) - 1 - at >= stop.patience:
+            return f"stopped early: validation {stop.metric} has not improved for {stop.patience} epochs"
+    return ""
+
+
+def _maybe_save(session: Session, state: TrainState, memory: Memory, wish: Wish) -> None:
+    """A checkpoint in the middle of an epoch, when due or when asked to stop."""
+    inside = memory.step % session.per_epoch
+    if inside and (memory.step % session.save_every == 0 or wish.signum):
+        session.save(state, memory, None)
+    if wish.signum:
+        if not inside:
+            session.save(state, memory, None)
+        raise Interrupted(wish.signum)
+
+
+def _outcome(session: Session, memory: Memory, clock: Clock) -> Outcome:
+    rate = clock.images / clock.training if clock.training else 0.0
+    epochs = memory.step // session.per_epoch
+    val = memory.validation[-1] if memory.validation else None
+    seconds = time.perf_counter() - clock.start
+    return Outcome(session.run.folder, epochs, memory.step, seconds, session.compile_seconds, rate, val, None)
