@@ -34,7 +34,8 @@ class Problem:
     def __str__(self) -> str:
         where = f"{self.place}  " if self.place else ""
         path = f"{self.path}: " if self.path else ""
-        hint = f" {self.hint}" if self.hint else ""
+        stop = "" if self.message.endswith((".", "!", "?")) else "."
+        hint = f"{stop} {self.hint}" if self.hint else ""
         return printable(f"{where}{path}{self.message}{hint}")
 
 

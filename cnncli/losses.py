@@ -1,7 +1,5 @@
 """What training makes small. Each loss says which outputs it wants and how they become probabilities."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -18,11 +16,11 @@ class Loss(Spec):
     family: ClassVar[str] = "loss"
     on_logits: ClassVar[bool] = False
 
-    def per_example(self, outputs: Array, labels: Array, classes: int) -> Array:
+    def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
         """``outputs`` (B, C) float32, ``labels`` (B,) int32 -> loss (B,) float32, in nats where it is an entropy."""
         raise TypeError(f"{self.kind} measures nothing")
 
-    def probabilities(self, outputs: Array) -> Array:
+    def probabilities(self, outputs: "Array") -> "Array":
         """``outputs`` (B, C) -> class probabilities (B, C)."""
         import jax.numpy as jnp
 
@@ -44,7 +42,7 @@ class CrossEntropy(Loss):
 
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
 
-    def per_example(self, outputs: Array, labels: Array, classes: int) -> Array:
+    def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
         """-sum target * log softmax(outputs)."""
         import jax
         import optax
@@ -52,7 +50,7 @@ class CrossEntropy(Loss):
         target = optax.smooth_labels(jax.nn.one_hot(labels, classes), self.label_smoothing)
         return optax.softmax_cross_entropy(outputs, target)
 
-    def probabilities(self, outputs: Array) -> Array:
+    def probabilities(self, outputs: "Array") -> "Array":
         """Softmax."""
         import jax
 
@@ -70,7 +68,7 @@ class MeanSquaredError(Loss):
     kind: ClassVar[str] = "mse"
     words: ClassVar[tuple[str, ...]] = ("mean_squared_error", "l2", "euclidean", "quadratic")
 
-    def per_example(self, outputs: Array, labels: Array, classes: int) -> Array:
+    def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
         """Mean of squares."""
         import jax
         import jax.numpy as jnp

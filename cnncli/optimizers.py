@@ -1,7 +1,5 @@
 """SGD, and every optimizer of Optax by its own name with its own arguments."""
 
-from __future__ import annotations
-
 import ast
 import functools
 import importlib.util
@@ -30,7 +28,7 @@ class Optimizer(Spec):
 
     lr: PositiveFloat = Field(description="learning rate; the schedule changes it over time")
 
-    def build(self, rate: Rate, decays: Callable[[Any], Any]) -> optax.GradientTransformation:
+    def build(self, rate: "Rate", decays: Callable[[Any], Any]) -> "optax.GradientTransformation":
         """The transformation. ``decays``: parameters -> which of them weight decay may touch."""
         raise TypeError(f"{self.kind} updates nothing")
 
@@ -50,7 +48,7 @@ class Sgd(Optimizer):
     nesterov: bool = Field(False, description="look ahead along the momentum")
     weight_decay: NonNegativeFloat = Field(0.0, description="added to the gradient, times the weight")
 
-    def build(self, rate: Rate, decays: Callable[[Any], Any]) -> optax.GradientTransformation:
+    def build(self, rate: "Rate", decays: Callable[[Any], Any]) -> "optax.GradientTransformation":
         """Decay, momentum, scale."""
         import optax
 
@@ -84,7 +82,7 @@ class Named(Optimizer):
         """By its own name."""
         return {self.name: {"lr": self.lr, **self.arguments}}
 
-    def build(self, rate: Rate, decays: Callable[[Any], Any]) -> optax.GradientTransformation:
+    def build(self, rate: "Rate", decays: Callable[[Any], Any]) -> "optax.GradientTransformation":
         """The Optax function called."""
         import optax
 

@@ -1,7 +1,5 @@
 """How the learning rate goes over the steps of training. Built from Optax's schedules."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
 from cnncli.errors import ConfigError, Place
@@ -11,7 +10,8 @@ from cnncli.spec import did_you_mean
 
 def shipped() -> dict[str, Path]:
     """Name -> path of every shipped config."""
-    folder = Path(str(files("cnncli.configs")))
+    package = Path(__file__).parent  # installed: cnncli/configs; in a checkout: configs beside cnncli
+    folder = next(each for each in (package / "configs", package.parent / "configs") if each.is_dir())
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 

@@ -4,8 +4,6 @@ A spec is written in three forms: ``name``, ``name: value`` (its main field) or 
 ``one_of(family)`` is the type of a field that holds one spec of a family.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Callable, Sequence

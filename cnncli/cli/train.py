@@ -23,6 +23,7 @@ def train(
     """Train a network from a config; metrics and checkpoints go under runs/."""
     from cnncli.config.load import load
     from cnncli.errors import ConfigError
+    from cnncli.shipped import find_config
 
     given = arguments or []
     if resume is not None:
@@ -30,7 +31,7 @@ def train(
         return
     if not given or "=" in given[0]:
         raise ConfigError.of("no config given", "Write cnn train CONFIG.yaml, or cnn train --resume RUN.")
-    loaded = load(Path(given[0]), given[1:])
+    loaded = load(find_config(given[0]), given[1:])
     _run(lambda events: _start().train(loaded, Path(runs), events), json)
 
 

@@ -1,7 +1,5 @@
 """The whole config, assembled from the specs of its parts."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -48,7 +46,7 @@ class ModelSettings(Settings):
     input: Annotated[tuple[PositiveInt, ...], check(lambda v: tuple(v) if isinstance(v, list) else v)] = Field(
         min_length=1, max_length=3, description="[height, width, channels], [length, channels] or [units]"
     )
-    layers: Entries = Field(min_length=1, description="the layers in order")
+    layers: "Entries" = Field(min_length=1, description="the layers in order")
 
 
 class EarlyStop(Settings):

@@ -3,8 +3,6 @@
 They see float32 images (B, H, W, C) in the values of the pictures, after pixel steps and before value steps.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
@@ -28,11 +26,11 @@ class Augmentation(Spec):
             raise ShapeError(f"{self.kind} works on pictures of height x width x channels, got {shape}")
         return shape
 
-    def apply(self, key: Array, x: Array) -> Array:
+    def apply(self, key: "Array", x: "Array") -> "Array":
         """``x`` (B, H, W, C) float32 -> (B, H', W', C)."""
         raise TypeError(f"{self.kind} has no arithmetic of its own")
 
-    def rest(self, x: Array) -> Array:
+    def rest(self, x: "Array") -> "Array":
         """What an image gets in evaluation."""
         return x
 
@@ -48,7 +46,7 @@ class RandomShift(Augmentation):
 
     by: pair(PositiveInt) = Field(description="most pixels of the move: a number or [height, width]")  # type: ignore[valid-type]
 
-    def apply(self, key: Array, x: Array) -> Array:
+    def apply(self, key: "Array", x: "Array") -> "Array":
         """A window of the zero-padded image."""
         import jax.numpy as jnp
 
@@ -73,11 +71,11 @@ class RandomCrop(Augmentation):
             raise ShapeError(f"cannot crop {shape[0]}x{shape[1]} to {self.size[0]}x{self.size[1]}", "Try random_shift.")
         return (*self.size, shape[2])
 
-    def apply(self, key: Array, x: Array) -> Array:
+    def apply(self, key: "Array", x: "Array") -> "Array":
         """A window anywhere."""
         return _random_window(key, x, self.size)
 
-    def rest(self, x: Array) -> Array:
+    def rest(self, x: "Array") -> "Array":
         """The window in the middle."""
         top, left = ((have - want) // 2 for have, want in zip(x.shape[1:3], self.size, strict=True))
         return x[:, top : top + self.size[0], left : left + self.size[1]]
@@ -94,7 +92,7 @@ class RandomFlip(Augmentation):
 
     axis: Literal["horizontal", "vertical", "both"] = Field("horizontal", description="both: each by itself")
 
-    def apply(self, key: Array, x: Array) -> Array:
+    def apply(self, key: "Array", x: "Array") -> "Array":
         """Mirrored or not."""
         import jax
         import jax.numpy as jnp
@@ -115,7 +113,7 @@ class Cutout(Augmentation):
 
     size: PositiveInt = Field(description="side of the square in pixels")
 
-    def apply(self, key: Array, x: Array) -> Array:
+    def apply(self, key: "Array", x: "Array") -> "Array":
         """Zero within the square."""
         import jax
         import jax.numpy as jnp
@@ -130,7 +128,7 @@ class Cutout(Augmentation):
         return jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], jnp.zeros((), x.dtype), x)
 
 
-def _random_window(key: Array, x: Array, size: tuple[int, ...]) -> Array:
+def _random_window(key: "Array", x: "Array", size: tuple[int, ...]) -> "Array":
     """One (height, width) window of each image of ``x``, every place equally likely."""
     import jax
     from jax import lax
@@ -154,7 +152,7 @@ def augmented_shape(steps: tuple[Augmentation, ...], shape: Shape) -> Shape:
     return shape
 
 
-def augment(steps: tuple[Augmentation, ...], key: Array, x: Array) -> Array:
+def augment(steps: tuple[Augmentation, ...], key: "Array", x: "Array") -> "Array":
     """All augmentations in order, each with its own key."""
     import jax
 
@@ -163,7 +161,7 @@ def augment(steps: tuple[Augmentation, ...], key: Array, x: Array) -> Array:
     return x
 
 
-def rest(steps: tuple[Augmentation, ...], x: Array) -> Array:
+def rest(steps: tuple[Augmentation, ...], x: "Array") -> "Array":
     """What evaluation does in their place."""
     for step in steps:
         x = step.rest(x)

@@ -108,7 +108,7 @@ def fetch(kind: str, remote: Remote, mirrors: Sequence[str], advice: str, progre
     except OSError as error:
         raise MachineError.of(f"cannot write: {reason(error)}", advice, Place(str(path))) from None
     why = f", and could not be fetched ({'; '.join(failures)})" if failures else ", and mirrors: [] forbids to fetch it"
-    raise data_error(path, f"{kind} is not on this machine{why}.", advice)
+    raise data_error(path, f"{kind} is not on this machine{why}", advice)
 
 
 def advise(names: Sequence[str], dirs: Sequence[Path]) -> str:

@@ -100,6 +100,8 @@ def _jpeg_header(data: bytes) -> Header:
         if marker == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
             exif = data[at + 10 : at + 2 + length]
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            if data.find(b"\xff\xd9", at) < 0:
+                raise ValueError("it is cut: its end is missing")
             height, width = (int.from_bytes(data[at + i : at + i + 2], "big") for i in (5, 7))
             return Header("JPEG", height, width, data[at + 9], exif)
         at += 2 + max(length, 2)

@@ -5,8 +5,6 @@ Value steps (scale, subtract_mean, standardize) change the numbers; they are fit
 inside the compiled step, in float32. Pixel steps come first.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
@@ -35,7 +33,7 @@ class Step(Spec):
 class PixelStep(Step):
     """Changes the picture, on the host."""
 
-    def pixels(self, images: np.ndarray) -> np.ndarray:
+    def pixels(self, images: "np.ndarray") -> "np.ndarray":
         """(N, H, W, C) -> (N, H', W', C'), type kept."""
         raise TypeError(f"{self.kind} has no arithmetic of its own")
 
@@ -53,7 +51,7 @@ class PixelStep(Step):
 class ValueStep(Step):
     """Changes the numbers. ``fit`` sees training images as they reach this step and gives constants (float32)."""
 
-    def fit(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def fit(self, images: "np.ndarray") -> "dict[str, np.ndarray]":
         """Constants from float32 training images (N, ...)."""
         return {}
 
@@ -77,7 +75,7 @@ class Pad(PixelStep):
         """Twice ``by`` larger."""
         return (shape[0] + 2 * self.by[0], shape[1] + 2 * self.by[1], shape[2])
 
-    def pixels(self, images: np.ndarray) -> np.ndarray:
+    def pixels(self, images: "np.ndarray") -> "np.ndarray":
         """Padded."""
         import numpy as np
 
@@ -102,7 +100,7 @@ class Crop(PixelStep):
             raise ShapeError(f"cannot crop {shape[0]}x{shape[1]} to {self.size[0]}x{self.size[1]}", "Try pad or resize.")
         return (*self.size, shape[2])
 
-    def pixels(self, images: np.ndarray) -> np.ndarray:
+    def pixels(self, images: "np.ndarray") -> "np.ndarray":
         """The middle."""
         top, left = ((have - want) // 2 for have, want in zip(images.shape[1:3], self.size, strict=True))
         return images[:, top : top + self.size[0], left : left + self.size[1]]
@@ -123,7 +121,7 @@ class Resize(PixelStep):
         """``size``."""
         return (*self.size, shape[2])
 
-    def pixels(self, images: np.ndarray) -> np.ndarray:
+    def pixels(self, images: "np.ndarray") -> "np.ndarray":
         """Image by image, channel by channel."""
         import numpy as np
 
@@ -145,7 +143,7 @@ class Grey(PixelStep):
             raise ShapeError(f"grey needs 1 or 3 channels, got {shape[2]}")
         return (*shape[:2], 1)
 
-    def pixels(self, images: np.ndarray) -> np.ndarray:
+    def pixels(self, images: "np.ndarray") -> "np.ndarray":
         """Weighted sum, rounded where images are whole numbers."""
         import numpy as np
 
@@ -169,7 +167,7 @@ class Rgb(PixelStep):
             raise ShapeError(f"rgb needs 1 or 3 channels, got {shape[2]}")
         return (*shape[:2], 3)
 
-    def pixels(self, images: np.ndarray) -> np.ndarray:
+    def pixels(self, images: "np.ndarray") -> "np.ndarray":
         """Repeated."""
         import numpy as np
 
@@ -203,7 +201,7 @@ class SubtractMean(ValueStep):
 
     per: Literal["channel", "pixel"] = Field("channel", description="one mean per channel, or one per value")
 
-    def fit(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def fit(self, images: "np.ndarray") -> "dict[str, np.ndarray]":
         """Mean (C,) or (H, W, C)."""
         return {"mean": _moments(images, self.per)[0]}
 
@@ -225,7 +223,7 @@ class Standardize(ValueStep):
 
     per: Literal["channel", "pixel"] = Field("channel", description="one mean and deviation per channel, or per value")
 
-    def fit(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def fit(self, images: "np.ndarray") -> "dict[str, np.ndarray]":
         """mean and std, (C,) or (H, W, C)."""
         import numpy as np
 
@@ -238,7 +236,7 @@ class Standardize(ValueStep):
         return (x - constants["mean"][None]) / constants["std"][None]
 
 
-def _moments(images: np.ndarray, per: str) -> tuple[np.ndarray, np.ndarray]:
+def _moments(images: "np.ndarray", per: str) -> "tuple[np.ndarray, np.ndarray]":
     """Mean and variance in float64 sums, given as float32; shaped to broadcast against one image."""
     import numpy as np
 
@@ -252,7 +250,7 @@ def _moments(images: np.ndarray, per: str) -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(np.float32).reshape(spread), (total / count).astype(np.float32).reshape(spread)
 
 
-def _resize(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _resize(plane: "np.ndarray", size: tuple[int, int]) -> "np.ndarray":
     import numpy as np
     from PIL import Image
 
@@ -284,7 +282,7 @@ def shape_after(steps: tuple[Step, ...], shape: Shape) -> Shape:
     return shape
 
 
-def apply_pixels(steps: tuple[Step, ...], images: np.ndarray) -> np.ndarray:
+def apply_pixels(steps: tuple[Step, ...], images: "np.ndarray") -> "np.ndarray":
     """All pixel steps on (N, H, W, C)."""
     import numpy as np
 
@@ -297,7 +295,7 @@ def apply_pixels(steps: tuple[Step, ...], images: np.ndarray) -> np.ndarray:
 Constants = dict[str, dict[str, Any]]
 
 
-def fit(steps: tuple[Step, ...], images: np.ndarray) -> Constants:
+def fit(steps: tuple[Step, ...], images: "np.ndarray") -> Constants:
     """Constants of every value step, fitted in order on training ``images`` (pixel steps done)."""
     import numpy as np
 

@@ -1,7 +1,5 @@
 """Every layer of the language, in one list. A layer is added by its class and one word here."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from pydantic import Field, SerializeAsAny, model_validator
@@ -11,6 +9,7 @@ from cnncli.layers.activation import (
     Elu, Gelu, Hardlim, HardSigmoid, HardSwish, HardTanh, LeakyRelu, Linear, Maxout, Prelu, Relu, ScaledTanh, Selu,
     Sigmoid, Sign, Softmax, Softplus, Swish, Tanh,
 )  # fmt: skip
+from cnncli.layers import blocks
 from cnncli.layers.base import Composite, Context, Layer, Shape, Variables, Weight, Window
 from cnncli.layers.blocks import Block, Branches, Repeat, Residual
 from cnncli.layers.conv import Conv
@@ -90,8 +89,7 @@ def _list(value: Any) -> Any:
 Entries = Annotated[sequence(Entry), check(_list)]
 Paths = sequence(Entries)
 
-for _composite in (Block, Repeat, Residual, Branches):
-    _composite.model_rebuild(_types_namespace={"Entries": Entries, "Paths": Paths})
+blocks.Entries, blocks.Paths = Entries, Paths  # type: ignore[attr-defined]  # composites hold layers: the loop closes
 
 
 __all__ = [

@@ -1,7 +1,5 @@
 """Activations: element by element, any shape in, the same shape out."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, ClassVar
 

@@ -9,8 +9,6 @@
 Shapes are (height, width, channels), (length, channels) or (units,). Static methods never import JAX.
 """
 
-from __future__ import annotations
-
 import math
 import zlib
 from dataclasses import dataclass, field
@@ -73,7 +71,7 @@ class Window:
     before: tuple[int, ...] = ()
 
     @classmethod
-    def one(cls, axes: int) -> Window:
+    def one(cls, axes: int) -> "Window":
         """An element-wise layer's window."""
         return cls((1,) * axes, (1,) * axes, (1,) * axes, (0,) * axes)
 
@@ -83,7 +81,7 @@ class Context:
     """What a call knows: training or not, and the key of this step and layer (None outside training)."""
 
     train: bool = False
-    key: Array | None = field(default=None)
+    key: "Array | None" = field(default=None)
 
 
 class Layer(Spec):
@@ -100,7 +98,7 @@ class Layer(Spec):
         """The arrays this layer declares for an input of ``shape``, by name."""
         return {}
 
-    def init(self, key: Array, shape: Any) -> Variables:
+    def init(self, key: "Array", shape: Any) -> Variables:
         """Draw every declared array. Each name has its own key, so adding one moves no other."""
         import jax
 
@@ -122,7 +120,7 @@ class Layer(Spec):
         """What a user should know before training with it; empty for most."""
         return ""
 
-    def window(self, shape: Any) -> Window:
+    def window(self, shape: Any) -> "Window":
         """What one output sees of the input: the receptive-field recurrence's step."""
         axes = len(shape) - 1
         return Window.one(axes)
@@ -131,7 +129,7 @@ class Layer(Spec):
 class Composite(Layer):
     """A layer made of layers: it has no arithmetic, it only wires."""
 
-    def wire(self, wiring: Wiring, x: str) -> str:
+    def wire(self, wiring: "Wiring", x: str) -> str:
         """Add this layer's nodes behind node ``x``; the name of the node that ends it."""
         raise TypeError(f"{self.kind} wires nothing")
 

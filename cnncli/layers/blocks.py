@@ -1,7 +1,5 @@
 """Composites: layers made of layers. They wire, and have no arithmetic of their own."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
@@ -26,10 +24,10 @@ class Block(Composite):
     main: ClassVar[str | None] = "layers"
     words: ClassVar[tuple[str, ...]] = ("sequential", "sequence", "group")
 
-    layers: Entries = Field(description="the layers, in order")
+    layers: "Entries" = Field(description="the layers, in order")
     of: str = Field("block", description="the user's block this came from, for its name", min_length=1)
 
-    def wire(self, wiring: Wiring, x: str) -> str:
+    def wire(self, wiring: "Wiring", x: str) -> str:
         """One after the other."""
         return wiring.run(self.layers, x)
 
@@ -43,9 +41,9 @@ class Repeat(Composite):
     """
 
     times: PositiveInt = Field(le=10_000, description="number of copies")
-    layers: Entries = Field(description="the layers of one copy")
+    layers: "Entries" = Field(description="the layers of one copy")
 
-    def wire(self, wiring: Wiring, x: str) -> str:
+    def wire(self, wiring: "Wiring", x: str) -> str:
         """Copy behind copy."""
         for copy in range(1, self.times + 1):
             with wiring.scope(str(copy)):
@@ -64,10 +62,10 @@ class Residual(Composite):
     main: ClassVar[str | None] = "layers"
     words: ClassVar[tuple[str, ...]] = ("skip", "resblock", "residual_block")
 
-    layers: Entries = Field(description="the residual path")
-    shortcut: Entries = Field((), description="layers of the shortcut, where it must change the shape")
+    layers: "Entries" = Field(description="the residual path")
+    shortcut: "Entries" = Field((), description="layers of the shortcut, where it must change the shape")
 
-    def wire(self, wiring: Wiring, x: str) -> str:
+    def wire(self, wiring: "Wiring", x: str) -> str:
         """Both paths, then their sum."""
         deep = wiring.run(self.layers, x)
         return wiring.layer(Add(), deep, wiring.run(self.shortcut, x))
@@ -84,10 +82,10 @@ class Branches(Composite):
     main: ClassVar[str | None] = "paths"
     words: ClassVar[tuple[str, ...]] = ("parallel", "inception")
 
-    paths: Paths = Field(description="lists of layers")
+    paths: "Paths" = Field(description="lists of layers")
     join: Literal["concat", "add"] = Field("concat", description="how the paths meet")
 
-    def wire(self, wiring: Wiring, x: str) -> str:
+    def wire(self, wiring: "Wiring", x: str) -> str:
         """Every path, then the join."""
         if not self.paths:
             raise ShapeError("has no paths", "Give at least one list of layers.")

@@ -1,7 +1,5 @@
 """Sliding windows: kernel, stride, padding and dilation over one or two axes, and the sizes that follow."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal

@@ -3,8 +3,6 @@
 ``he``, ``glorot`` and ``lecun`` scale by the fans so that activations keep their size through the depth.
 """
 
-from __future__ import annotations
-
 import math
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -24,7 +22,7 @@ class Initializer(Spec):
 
     family: ClassVar[str] = "initializer"
 
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
+    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
         """A float32 array of ``shape``."""
         raise TypeError(f"{self.kind} draws nothing")
 
@@ -35,7 +33,7 @@ class Constant(Initializer):
     main: ClassVar[str | None] = "value"
     value: float
 
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
+    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
         """``value`` everywhere."""
         import jax.numpy as jnp
 
@@ -45,7 +43,7 @@ class Constant(Initializer):
 class Zeros(Initializer):
     """All zero: biases."""
 
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
+    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
         """Zeros."""
         import jax.numpy as jnp
 
@@ -55,7 +53,7 @@ class Zeros(Initializer):
 class Ones(Initializer):
     """All one: norm scales."""
 
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
+    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
         """Ones."""
         import jax.numpy as jnp
 
@@ -68,7 +66,7 @@ class Normal(Initializer):
     main: ClassVar[str | None] = "std"
     std: PositiveFloat = 0.01
 
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
+    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
         """N(0, std^2)."""
         return _normal(key, shape, self.std)
 
@@ -79,7 +77,7 @@ class TruncatedNormal(Initializer):
     main: ClassVar[str | None] = "std"
     std: PositiveFloat = 0.01
 
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
+    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
         """N(0, std^2) within two standard deviations."""
         return _truncated(key, shape, self.std)
 
@@ -90,7 +88,7 @@ class Uniform(Initializer):
     main: ClassVar[str | None] = "bound"
     bound: PositiveFloat = 0.05
 
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
+    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
         """U(-bound, bound)."""
         return _uniform(key, shape, self.bound)
 
@@ -113,7 +111,7 @@ class HeNormal(Scaled):
     words: ClassVar[tuple[str, ...]] = ("he", "kaiming", "kaiming_normal", "msra")
     gain: ClassVar[float] = 2.0
 
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
+    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
         """Truncated normal."""
         return _truncated(key, shape, self.std(fans))
 
@@ -124,7 +122,7 @@ class HeUniform(Scaled):
     words: ClassVar[tuple[str, ...]] = ("kaiming_uniform",)
     gain: ClassVar[float] = 2.0
 
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
+    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
         """Uniform."""
         return _uniform(key, shape, math.sqrt(3) * self.std(fans))
 
@@ -135,7 +133,7 @@ class GlorotNormal(Scaled):
     words: ClassVar[tuple[str, ...]] = ("xavier", "xavier_normal", "glorot")
     fan: ClassVar[Literal["in", "average"]] = "average"
 
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
+    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
         """Truncated normal."""
         return _truncated(key, shape, self.std(fans))
 
@@ -146,7 +144,7 @@ class GlorotUniform(Scaled):
     words: ClassVar[tuple[str, ...]] = ("xavier_uniform",)
     fan: ClassVar[Literal["in", "average"]] = "average"
 
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
+    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
         """Uniform."""
         return _uniform(key, shape, math.sqrt(3) * self.std(fans))
 
@@ -156,7 +154,7 @@ class LecunNormal(Scaled):
 
     words: ClassVar[tuple[str, ...]] = ("lecun",)
 
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
+    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
         """Truncated normal."""
         return _truncated(key, shape, self.std(fans))
 
@@ -164,7 +162,7 @@ class LecunNormal(Scaled):
 class LecunUniform(Scaled):
     """Uniform with variance 1 / fan-in. LeCun et al. 1998."""
 
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
+    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
         """Uniform."""
         return _uniform(key, shape, math.sqrt(3) * self.std(fans))
 
@@ -175,7 +173,7 @@ class Orthogonal(Initializer):
     main: ClassVar[str | None] = "scale"
     scale: PositiveFloat = 1.0
 
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
+    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
         """A (semi-)orthogonal matrix, reshaped."""
         import jax
         import jax.numpy as jnp
@@ -187,7 +185,7 @@ class Orthogonal(Initializer):
 class Identity(Initializer):
     """Passes its input through: a one at the kernel's centre (or on the diagonal) from channel i to channel i."""
 
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
+    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
         """The identity, zero-padded or cut to ``shape``."""
         import jax.numpy as jnp
 
@@ -196,14 +194,14 @@ class Identity(Initializer):
         return jnp.zeros(shape, jnp.float32).at[centre].set(eye)
 
 
-def _normal(key: Array, shape: Shape, std: float) -> Array:
+def _normal(key: "Array", shape: Shape, std: float) -> "Array":
     import jax
     import jax.numpy as jnp
 
     return jax.random.normal(key, shape, jnp.float32) * std
 
 
-def _truncated(key: Array, shape: Shape, std: float) -> Array:
+def _truncated(key: "Array", shape: Shape, std: float) -> "Array":
     import jax
     import jax.numpy as jnp
 
@@ -211,7 +209,7 @@ def _truncated(key: Array, shape: Shape, std: float) -> Array:
     return jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32) * (std / 0.87962566103423978)
 
 
-def _uniform(key: Array, shape: Shape, bound: float) -> Array:
+def _uniform(key: "Array", shape: Shape, bound: float) -> "Array":
     import jax
     import jax.numpy as jnp
 

@@ -1,7 +1,5 @@
 """Pooling: each depth slice by itself, no parameters."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, ClassVar, Literal
 

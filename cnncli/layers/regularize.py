@@ -1,7 +1,5 @@
 """Regularisation: noise in training, nothing at test."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Layers that only move values, and those that join several inputs."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, ClassVar
 

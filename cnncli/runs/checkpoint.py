@@ -86,7 +86,8 @@ def save(folder: Path, contents: Contents, validation: Mapping[str, float] | Non
 def prune(folder: Path, keep: int) -> None:
     """Remove all but the newest ``keep`` and the best; and what an interrupted save left."""
     found = manifests(folder)
-    kept = {each.folder for each in (*found[-keep:], *([best] if (best := best_of(found)) else []))}
+    best = best_of(found)
+    kept = {each.folder for each in found[-keep:]} | ({best.folder} if best else set())
     for each in found:
         if each.folder not in kept:  # renamed first: a half-removed checkpoint must not look like one
             os.rename(each.folder, folder / f".tmp-{each.folder.name}")

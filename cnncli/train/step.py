@@ -63,6 +63,9 @@ def make_run(config: Config, model: Model, optimizer: optax.GradientTransformati
             ema = optax.incremental_update(params, state.ema, 1 - decay) if decay else {}
             return TrainState(state.step + 1, params, new, inner, ema), {"loss": value, "correct": correct}
 
+        if len(rows) == 1:  # no loop around a single step: XLA on CPU is slow inside one
+            state, out = step(state, rows[0])
+            return state, {name: value[None] for name, value in out.items()}
         return jax.lax.scan(step, state, rows)
 
     return run

@@ -1,0 +1,170 @@
+"""Arrays in .npz files: what is accepted and how it is converted, what is refused."""
+
+import contextlib
+import io
+import os
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cnncli.data import files
+from cnncli.data.npz import Npz
+from cnncli.errors import DataError, MachineError
+
+same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+X = np.arange(2 * 3 * 4).reshape(2, 3, 4).astype(np.uint8)
+Y = np.array([0, 1])
+
+
+def load(tmp_path, series=False, **arrays):
+    np.savez(tmp_path / "a.npz", **arrays)
+    return Npz(path=str(tmp_path / "a.npz"), series=series).load(None, lambda *_: None)
+
+
+def test_grey_images_get_a_channel(tmp_path):
+    data = load(tmp_path, x_train=X, y_train=Y, x_test=X[:1], y_test=Y[:1], x_val=X, y_val=Y, other=np.zeros(3))
+    assert data.train.images.shape == (2, 3, 4, 1)
+    assert data.train.images.dtype == np.uint8
+    assert data.train.labels.dtype == np.int32
+    assert (len(data.val), len(data.test)) == (2, 1)
+    assert data.classes == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("x", "series", "shape", "dtype"),
+    [
+        (X.astype(np.float64) / 255, False, (2, 3, 4, 1), np.float32),
+        (X.astype(np.float16), False, (2, 3, 4, 1), np.float32),
+        (X.astype(">u2"), False, (2, 3, 4, 1), np.uint8),
+        (X.astype(np.int64), True, (2, 3, 4), np.uint8),
+        (X.reshape(2, 12), False, (2, 12), np.uint8),
+        (np.asfortranarray(X[..., None]), False, (2, 3, 4, 1), np.uint8),
+    ],
+)
+def test_conversions(tmp_path, x, series, shape, dtype):
+    images = load(tmp_path, series, x_train=x, y_train=Y[:, None].astype(np.uint8)).train.images
+    assert images.shape == shape
+    assert images.dtype == dtype
+    assert np.allclose(images.ravel(), np.asarray(x).ravel())
+
+
+def test_class_names(tmp_path):
+    assert load(tmp_path, x_train=X, y_train=Y, classes=np.array(["cat", "dog", "cow"])).classes == (
+        "cat",
+        "dog",
+        "cow",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"x_test": X, "y_test": Y}, "has no x_train"),
+        ({"x_train": X}, "has x_train, but no y_train"),
+        ({"x_train": X, "y_train": Y, "y_val": Y}, "has y_val, but no x_val"),
+        ({"x_train": X, "y_train": Y[:1]}, "holds 1 labels for 2 images|has 1 class"),
+        ({"x_train": X, "y_train": np.array([0, 1, 1])}, "holds 3 labels for 2 images"),
+        ({"x_train": X, "y_train": np.array([0, -1])}, "y_train holds -1"),
+        ({"x_train": X, "y_train": np.array([0, 2**40])}, "y_train holds 1099511627776"),
+        ({"x_train": X, "y_train": np.array([0, 2**30])}, "label 1073741824 is out of range"),
+        ({"x_train": X, "y_train": np.array([0.0, 1.0])}, "labels are whole numbers"),
+        ({"x_train": X, "y_train": np.eye(2)}, "argmax"),
+        ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y + 1}, "label 2 at row 1 is out of range"),
+        ({"x_train": X, "y_train": Y, "x_test": X[:, :2], "y_test": Y}, "x_test is uint8 of shape"),
+        ({"x_train": X, "y_train": Y, "x_test": X / 255, "y_test": Y}, "x_test is float32 of shape"),
+        ({"x_train": X.astype(np.uint16) + 1000, "y_train": Y}, "uint16 from 1000 to 1023"),
+        ({"x_train": X.astype(np.int8) - 1, "y_train": Y}, "int8 from -1"),
+        ({"x_train": X / np.nan, "y_train": Y}, "NaN or infinity"),
+        ({"x_train": X * 1e300, "y_train": Y}, "NaN or infinity"),
+        ({"x_train": X > 3, "y_train": Y}, "x_train holds bool"),
+        ({"x_train": X.astype(complex), "y_train": Y}, "x_train holds complex"),
+        ({"x_train": X.astype(str), "y_train": Y}, "x_train holds <U"),
+        ({"x_train": X[0, 0], "y_train": Y}, "x_train has shape"),
+        ({"x_train": X[:0], "y_train": Y}, "x_train has shape"),
+        ({"x_train": X.astype(object), "y_train": Y}, "x_train holds Python objects"),
+        ({"x_train": X, "y_train": Y.astype(object)}, "y_train holds Python objects"),
+        ({"x_train": X, "y_train": Y, "classes": np.array(["a", "b"], object)}, "classes holds Python objects"),
+        ({"x_train": X, "y_train": Y, "classes": np.array([1, 2])}, "classes is int64"),
+        ({"x_train": X, "y_train": Y, "classes": np.array(["a", "a"])}, "there twice"),
+        ({"x_train": X, "y_train": Y, "classes": np.array(["a", "b\n"])}, "control character"),
+        ({"x_train": X, "y_train": Y * 0}, "has 1 class: 0"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+def test_refused(tmp_path, arrays, says):
+    with pytest.raises(DataError, match=says) as caught:
+        load(tmp_path, **arrays)
+    assert str(caught.value).startswith(str(tmp_path / "a.npz"))
+
+
+def test_a_pickle_runs_nothing(tmp_path):
+    class Canary:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "canary"),)
+
+    with pytest.raises(DataError, match="never unpickled"):
+        load(tmp_path, x_train=np.array([Canary(), 1], object), y_train=Y)
+    assert not (tmp_path / "canary").exists()
+
+
+def packed(name="x_train.npy", shape="(2, 3, 4)", data=bytes(24), descr="'|u1'"):
+    """An archive with one hand-made member."""
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".encode()
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "not an .npz file"),
+        (b"\x80\x04K\x01.", "not an .npz file"),
+        (packed(data=bytes(23)), "does not hold what its header says"),
+        (packed(data=bytes(2000), shape="(2,)"), "does not hold what its header says"),
+        (packed(shape="(100000, 100000, 100000)"), "promises uint8 of shape"),
+        (packed(shape="(-1, 3)"), "damaged|promises"),
+        (packed(shape="__import__('os')"), "damaged"),
+        (packed(descr="'O'"), "Python objects"),
+        (packed(descr="[('a', 'O')]"), "Python objects"),
+        (packed(name="../../x_train.npy"), "has no x_train"),
+    ],
+)
+def test_bad_archives(tmp_path, data, says):
+    (tmp_path / "a.npz").write_bytes(data)
+    with pytest.raises(DataError, match=says):
+        Npz(path=str(tmp_path / "a.npz")).load(None, lambda *_: None)
+    assert os.listdir(tmp_path) == ["a.npz"]
+
+
+def test_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    (tmp_path / "a.npz").write_bytes(packed(shape="(1000, 1000, 10)", data=bytes(10_000_000)))
+    monkeypatch.setattr(files, "available_memory", lambda: 1_000_000)
+    with pytest.raises(MachineError, match=r"take 10.0 MB of memory, 1.0 MB are free"):
+        Npz(path=str(tmp_path / "a.npz")).load(None, lambda *_: None)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_cut_at_any_byte(tmp_path, save):
+    save(tmp_path / "a.npz", x_train=X, y_train=Y)
+    data = (tmp_path / "a.npz").read_bytes()
+    for cut in range(len(data)):
+        (tmp_path / "b.npz").write_bytes(data[:cut])
+        with pytest.raises(DataError):
+            Npz(path=str(tmp_path / "b.npz")).load(None, lambda *_: None)
+
+
+@same_folder
+@given(at=st.integers(0, 10**4), byte=st.integers(0, 255))
+def test_a_changed_byte_gives_data_or_a_data_error(tmp_path, at, byte):
+    np.savez_compressed(tmp_path / "a.npz", x_train=X, y_train=Y)
+    data = bytearray((tmp_path / "a.npz").read_bytes())
+    data[at % len(data)] = byte
+    (tmp_path / "a.npz").write_bytes(data)
+    with contextlib.suppress(DataError, MachineError):
+        Npz(path=str(tmp_path / "a.npz")).load(None, lambda *_: None)
