@@ -37,7 +37,7 @@ class TrainingConsole(Events):
             self._show(f"{printable(what)}  {amount}", done, total)
             if done >= total:
                 self._hide()
-        elif time.monotonic() - self.spoke > PLAIN_EVERY or done >= total:
+        elif time.monotonic() - self.spoke > PLAIN_EVERY:
             self.spoke = time.monotonic()
             self.console.print(dim(f"{printable(what)} {100 * done // max(total, 1)} %"))
 

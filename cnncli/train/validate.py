@@ -57,7 +57,7 @@ def evaluate(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Result:
     """Every image of ``split`` once. ``sharding``: how a batch lies on the devices."""
-    loss, confusion = 0.0, np.zeros(())
+    loss, confusion = 0.0, np.zeros((), np.int64)
     for done, (total, table) in enumerate(_counts(count, weights, constants, split, batch_size, sharding), 1):
         loss += float(total)
         confusion = confusion + np.asarray(table, np.int64)
