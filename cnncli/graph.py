@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from cnncli.errors import ShapeError
@@ -22,16 +23,19 @@ Location = tuple[int | str, ...]
 
 @dataclass(frozen=True)
 class Field:
-    """What an output sees of the input, per axis: output i sees pixels from ``i * jump + low`` to ``i * jump + high``."""
+    """What an output sees of the input, per axis: output i sees pixels from ``i * jump + low`` to ``i * jump + high``.
 
-    jump: tuple[int, ...]
-    low: tuple[int, ...]
-    high: tuple[int, ...]
+    Fractions behind layers that enlarge the map.
+    """
+
+    jump: tuple[int | Fraction, ...]
+    low: tuple[int | Fraction, ...]
+    high: tuple[int | Fraction, ...]
 
     @property
     def size(self) -> tuple[int, ...]:
         """Pixels seen along each axis, as if the image had no edge."""
-        return tuple(high - low + 1 for low, high in zip(self.low, self.high, strict=True))
+        return tuple(math.ceil(high - low) + 1 for low, high in zip(self.low, self.high, strict=True))
 
     def through(self, window: Window) -> Field:
         """The field of a layer with ``window`` on top of this one (the recurrence of Araujo et al. 2019)."""
@@ -92,16 +96,35 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Head:
+    """An auxiliary classifier: ``end`` is its last node, ``weight`` its share of the training loss."""
+
+    end: str
+    weight: float
+    nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Graph:
-    """A network: its input's shape and its nodes, each after its inputs."""
+    """A network: its input's shape, its nodes, each after its inputs, and its auxiliary heads.
+
+    Nodes of auxiliary heads (``aux``) take part in training only and are not counted in the totals.
+    """
 
     input_shape: Shape
-    nodes: tuple[Node, ...]
+    main: tuple[Node, ...]
+    aux: tuple[Node, ...] = ()
+    heads: tuple[Head, ...] = ()
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes: the network's, then the auxiliary heads'."""
+        return self.main + self.aux
 
     @property
     def output(self) -> Node:
-        """The last node."""
-        return self.nodes[-1]
+        """The last node of the network."""
+        return self.main[-1]
 
     @property
     def ends_in_softmax(self) -> bool:
@@ -110,23 +133,23 @@ class Graph:
 
     @property
     def params(self) -> int:
-        """Number of parameters of the whole network."""
-        return sum(node.params for node in self.nodes)
+        """Number of parameters of the network, auxiliary heads left out."""
+        return sum(node.params for node in self.main)
 
     @property
     def trainable_params(self) -> int:
         """Number of parameters that training changes."""
-        return sum(node.trainable_params for node in self.nodes)
+        return sum(node.trainable_params for node in self.main)
 
     @property
     def macs(self) -> int:
         """Multiply-adds of one forward pass of one example."""
-        return sum(node.macs for node in self.nodes)
+        return sum(node.macs for node in self.main)
 
     @property
     def activation_bytes(self) -> int:
         """Bytes of all outputs of one example in float32."""
-        return sum(node.activation_bytes for node in self.nodes)
+        return sum(node.activation_bytes for node in self.main)
 
     def weights(self) -> Iterator[tuple[str, str, Weight]]:
         """(node, name, weight) of every declared array, in reading order."""
@@ -158,7 +181,10 @@ def build(entries: Entries, input_shape: Shape) -> Graph:
     builder.run(entries, INPUT)
     if builder.misfits:
         raise GraphError(builder.misfits)
-    return Graph(input_shape, tuple(builder.nodes.values()))
+    side = {name for head in builder.heads for name in head.nodes}
+    main = tuple(node for name, node in builder.nodes.items() if name not in side)
+    aux = tuple(node for name, node in builder.nodes.items() if name in side)
+    return Graph(input_shape, main, aux, tuple(builder.heads))
 
 
 UNKNOWN = ""  # stands for a node whose shape follows from a misfit already noted
@@ -176,6 +202,14 @@ class _Builder:
     prefix: str = ""
     location: Location = ()
     composite: Composite | None = None
+    heads: list[Head] = field(default_factory=list)
+
+    def head(self, entries: Entries, x: str, weight: float) -> None:
+        """Entries that end in an auxiliary classifier, trained with ``weight`` and left out afterwards."""
+        before = set(self.nodes)
+        end = self.run(entries, x)
+        if end != UNKNOWN:
+            self.heads.append(Head(end, weight, tuple(name for name in self.nodes if name not in before)))
 
     def run(self, entries: Entries, x: str) -> str:
         """Entries in order; ``from`` reaches back to names of this list and of those around it."""
@@ -206,6 +240,8 @@ class _Builder:
         layer, inputs = entry.layer, [self._find(name) for name in entry.sources] or [x]
         if not self._inputs_fit(entry):
             inputs = [UNKNOWN]
+        elif partner := layer.partner():
+            layer, inputs = self._bind(layer, self._find(partner), inputs[0])
         if entry.name is not None and (entry.name == INPUT or entry.name in self.names[-1]):
             self._misfit(f"the name '{entry.name}' is taken in this list", "Give each layer its own.")
         name = entry.name or self._count(layer)
@@ -226,6 +262,19 @@ class _Builder:
         else:
             return True
         return False
+
+    def _bind(self, layer: Layer, partner: str, x: str) -> tuple[Layer, list[str]]:
+        """A layer that needs an earlier one (max_unpool): it sees that one's settings and its input."""
+        if partner not in self.nodes:
+            if partner == INPUT:
+                self._misfit(f"{layer.kind} needs a layer, not the input")
+            return layer, [UNKNOWN]
+        node = self.nodes[partner]
+        try:
+            return layer.bind(node.layer), [x, node.inputs[0]]
+        except ShapeError as error:
+            self._misfit(str(error), error.hint)
+            return layer, [UNKNOWN]
 
     def _compose(self, layer: Composite, name: str, x: str) -> str:
         before, self.composite = self.composite, layer

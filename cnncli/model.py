@@ -5,6 +5,7 @@ Arrays live in flat dicts by the graph's names, ``conv1.kernel``: the names of c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from cnncli.graph import INPUT, Graph, Node
+from cnncli.layers.activation import Softmax
 from cnncli.layers.base import Context, Variables, name_hash
 
 Arrays = dict[str, Array]
@@ -49,16 +51,36 @@ class Model:
 
         ``key``: given in training. ``logits``: stop before a final softmax.
         """
+        values, state = self._values(weights, images, self.graph.main, key)
+        return self._end(values, self.graph.output, logits), state
+
+    def apply_training(
+        self, weights: Weights, images: Array, key: Array, *, logits: bool = False
+    ) -> tuple[Array, list[tuple[float, Array]], Arrays]:
+        """As ``apply`` in training, with each auxiliary head's weight in the loss and outputs."""
+        values, state = self._values(weights, images, self.graph.nodes, key)
+        by_name = {node.name: node for node in self.graph.aux}
+        heads = [(head.weight, self._end(values, by_name[head.end], logits)) for head in self.graph.heads]
+        return self._end(values, self.graph.output, logits), heads, state
+
+    def values(self, weights: Weights, images: Array) -> Arrays:
+        """The output of every node for ``images`` (B, *input), as in evaluation."""
+        return self._values(weights, images, self.graph.main, None)[0]
+
+    def _values(
+        self, weights: Weights, images: Array, nodes: Sequence[Node], key: Array | None
+    ) -> tuple[Arrays, Arrays]:
         values = {INPUT: images.astype(self.dtype)}
         state = dict(weights.state)
-        for node in self._nodes(logits):
+        for node in nodes:
             values[node.name], new = self._call(node, weights, values, key)
             state |= {f"{node.name}.{name}": array for name, array in new.items()}
-        last = values[next(reversed(values))]
-        return last.astype(jnp.float32), state
+        return values, state
 
-    def _nodes(self, logits: bool) -> tuple[Node, ...]:
-        return self.graph.nodes[:-1] if logits and self.graph.ends_in_softmax else self.graph.nodes
+    def _end(self, values: Arrays, node: Node, logits: bool) -> Array:
+        """A node's value, or where it is a softmax and logits are wanted, what goes into it."""
+        before = logits and isinstance(node.layer, Softmax)
+        return values[node.inputs[0] if before else node.name].astype(jnp.float32)
 
     def _call(self, node: Node, weights: Weights, values: Arrays, key: Array | None) -> tuple[Array, Arrays]:
         names = {name: f"{node.name}.{name}" for name in node.weights}

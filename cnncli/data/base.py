@@ -43,11 +43,13 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """SHA-256 over class names, shapes, types and every byte: the same data, the same text."""
+        import numpy as np
+
         digest = hashlib.sha256(repr(self.classes).encode())
         for split in (self.train, self.val, self.test):
             for array in (split.images, split.labels) if split else ():
                 digest.update(f"{array.dtype.str}{array.shape}".encode())
-                digest.update(array.tobytes() if not array.flags.c_contiguous else memoryview(array).cast("B"))
+                digest.update(np.ascontiguousarray(array).view(np.uint8))
         return digest.hexdigest()
 
 

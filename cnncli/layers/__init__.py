@@ -11,7 +11,7 @@ from cnncli.layers.activation import (
 )  # fmt: skip
 from cnncli.layers import blocks
 from cnncli.layers.base import Composite, Context, Layer, Shape, Variables, Weight, Window
-from cnncli.layers.blocks import Block, Branches, Repeat, Residual
+from cnncli.layers.blocks import Aux, Block, Branches, Repeat, Residual
 from cnncli.layers.conv import Conv
 from cnncli.layers.dense import FullyConnected
 from cnncli.layers.norm import BatchNorm
@@ -24,7 +24,7 @@ LAYERS: tuple[type[Layer], ...] = (
     Conv, FullyConnected, MaxPool, AvgPool, GlobalAvgPool, BatchNorm, Dropout,
     Linear, Sign, Hardlim, Sigmoid, Tanh, ScaledTanh, Relu, LeakyRelu, Prelu, Elu, Selu, Softplus, Gelu, Swish,
     HardSigmoid, HardTanh, HardSwish, Maxout, Softmax,
-    Flatten, Add, Multiply, Concat, Block, Repeat, Residual, Branches,
+    Flatten, Add, Multiply, Concat, Block, Repeat, Residual, Branches, Aux,
 )  # fmt: skip
 
 AnyLayer = one_of(LAYERS)

@@ -116,6 +116,14 @@ class Layer(Spec):
         """Multiply-adds per example."""
         return 0
 
+    def partner(self) -> str:
+        """The name of an earlier layer this one needs to know (see ``bind``); empty for most."""
+        return ""
+
+    def bind(self, partner: "Layer") -> "Layer":
+        """This layer with its partner's settings, as a join of x and the partner's own input."""
+        raise TypeError(f"{self.kind} has no partner")
+
     def note(self) -> str:
         """What a user should know before training with it; empty for most."""
         return ""

@@ -91,3 +91,23 @@ class Branches(Composite):
             raise ShapeError("has no paths", "Give at least one list of layers.")
         ends = [wiring.run(path, x) for path in self.paths]
         return wiring.layer(Concat() if self.join == "concat" else Add(), *ends)
+
+
+class Aux(Composite):
+    """An auxiliary classifier: layers on the side whose loss joins training with ``weight``, and nothing afterwards.
+
+    Input -> the input itself. The side ends like the network, in as many outputs as there are classes; its
+    parameters are not counted with the network's. Source: Szegedy et al. 2014.
+
+    Example: `aux: {weight: 0.3, layers: [flatten, {fc: 10}, softmax]}`  (4, 4, 6) -> (4, 4, 6), 0 parameters
+    """
+
+    words: ClassVar[tuple[str, ...]] = ("auxiliary", "aux_head", "side")
+
+    layers: "Entries" = Field(description="the side, down to its outputs")
+    weight: float = Field(0.3, gt=0, description="its share of the training loss")
+
+    def wire(self, wiring: "Wiring", x: str) -> str:
+        """The side; x goes on."""
+        wiring.head(self.layers, x, self.weight)
+        return x

@@ -14,7 +14,7 @@ def document(loaded: Loaded) -> dict[str, Any]:
     return {
         "name": loaded.config.name,
         "input": list(graph.input_shape),
-        "layers": [_layer(node, loaded.line(node.location)) for node in graph.nodes],
+        "layers": [_layer(node, loaded.line(node.location)) for node in graph.main],
         "totals": {
             "params": graph.params,
             "trainable_params": graph.trainable_params,
@@ -35,5 +35,5 @@ def _layer(node: Node, line: int | None) -> dict[str, Any]:
         "macs": node.macs,
         "activation_bytes": node.activation_bytes,
         "receptive_field": list(node.field.size),
-        "jump": list(node.field.jump),
+        "jump": [int(jump) if jump == int(jump) else float(jump) for jump in node.field.jump],
     }

@@ -46,9 +46,12 @@ def make_run(config: Config, model: Model, optimizer: optax.GradientTransformati
     keys = jax.random.fold_in(jax.random.key(config.seed), STEPS)
 
     def objective(params: Any, state: Any, x: Array, y: Array, key: Array) -> tuple[Array, tuple[Any, Array]]:
-        outputs, new = model.apply(Weights(params, state), x, key=key, logits=loss.on_logits)
-        correct = (outputs.argmax(-1) == y).sum(dtype=jnp.int32)
-        return loss.per_example(outputs, y, classes).mean(), (new, correct)
+        outputs, heads, new = model.apply_training(Weights(params, state), x, key, logits=loss.on_logits)
+        correct = (loss.probabilities(outputs).argmax(-1) == y).sum(dtype=jnp.int32)
+        value = loss.per_example(outputs, y, classes).mean()
+        for weight, side in heads:
+            value = value + weight * loss.per_example(side, y, classes).mean()
+        return value, (new, correct)
 
     def run(state: TrainState, images: Array, labels: Array, constants: Any, rows: Array) -> Any:
         def step(state: TrainState, rows: Array) -> tuple[TrainState, dict[str, Array]]:
