@@ -11,7 +11,6 @@ from typing import Any
 
 from cnncli.errors import ShapeError
 from cnncli.layers import Composite, Entries, Entry, Layer, Shape, Weight
-from cnncli.layers.activation import Softmax
 from cnncli.layers.base import Window
 from cnncli.layers.blocks import Block
 from cnncli.spec import did_you_mean
@@ -125,11 +124,6 @@ class Graph:
     def output(self) -> Node:
         """The last node of the network."""
         return self.main[-1]
-
-    @property
-    def ends_in_softmax(self) -> bool:
-        """Whether the outputs are probabilities, with logits before them."""
-        return isinstance(self.output.layer, Softmax)
 
     @property
     def params(self) -> int:

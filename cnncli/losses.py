@@ -1,8 +1,11 @@
-"""What training makes small. Each loss says which outputs it wants and how they become probabilities."""
+"""What training makes small. Each loss says which outputs it wants and how they become probabilities.
+
+Two classes may also be told apart by one output, the probability (or score) of the second class.
+"""
 
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 
 from cnncli.spec import Spec, one_of
 
@@ -11,36 +14,39 @@ if TYPE_CHECKING:
 
 
 class Loss(Spec):
-    """Base. ``on_logits``: wants what comes before a final softmax, which is the stable form."""
+    """Base. ``undoes``: the kind of a final layer it wants the inputs of, which is the stable form."""
 
     family: ClassVar[str] = "loss"
-    on_logits: ClassVar[bool] = False
+    undoes: ClassVar[str] = ""
+    one_output: ClassVar[bool] = False  # two classes may share one output
+
+    def widths(self, classes: int) -> tuple[int, ...]:
+        """Numbers of outputs that fit ``classes``."""
+        return (classes, 1) if self.one_output and classes == 2 else (classes,)
 
     def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
-        """``outputs`` (B, C) float32, ``labels`` (B,) int32 -> loss (B,) float32, in nats where it is an entropy."""
+        """``outputs`` (B, C) or (B, 1) float32, ``labels`` (B,) int32 -> loss (B,) float32."""
         raise TypeError(f"{self.kind} measures nothing")
 
     def probabilities(self, outputs: "Array") -> "Array":
-        """``outputs`` (B, C) -> class probabilities (B, C)."""
-        import jax.numpy as jnp
+        """``outputs`` (B, C) or (B, 1) -> class probabilities (B, C) or (B, 2)."""
+        import jax
 
-        positive = jnp.maximum(outputs, 1e-9)
-        return positive / positive.sum(-1, keepdims=True)
+        return jax.nn.softmax(outputs, -1)
 
 
 class CrossEntropy(Loss):
-    """Softmax cross-entropy, -log p(label), computed from logits. Its gradient is p - y.
-
-    ``label_smoothing``: share of the target spread evenly over all classes (Szegedy et al. 2016).
+    """Softmax cross-entropy, -log p(label) in nats, computed from logits. Its gradient is p - y.
 
     Example: `cross_entropy: {label_smoothing: 0.1}`
     """
 
-    main: ClassVar[str | None] = None
     words: ClassVar[tuple[str, ...]] = ("crossentropy", "softmax_cross_entropy", "categorical_crossentropy", "nll", "ce")
-    on_logits: ClassVar[bool] = True
+    undoes: ClassVar[str] = "softmax"
 
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of the target spread evenly over all classes (Szegedy et al. 2016)"
+    )
 
     def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
         """-sum target * log softmax(outputs)."""
@@ -50,31 +56,151 @@ class CrossEntropy(Loss):
         target = optax.smooth_labels(jax.nn.one_hot(labels, classes), self.label_smoothing)
         return optax.softmax_cross_entropy(outputs, target)
 
-    def probabilities(self, outputs: "Array") -> "Array":
-        """Softmax."""
-        import jax
 
-        return jax.nn.softmax(outputs, -1)
+class Focal(Loss):
+    """Focal loss, -(1 - p)^gamma log p of the label's probability: easy examples count less. Lin et al. 2017.
+
+    Example: `focal: {gamma: 2}`
+    """
+
+    main: ClassVar[str | None] = "gamma"
+    words: ClassVar[tuple[str, ...]] = ("focal_loss",)
+    undoes: ClassVar[str] = "softmax"
+
+    gamma: NonNegativeFloat = Field(2.0, description="0: cross-entropy; larger: easy examples count less")
+
+    def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
+        """(1 - p)^gamma * cross-entropy."""
+        import jax.numpy as jnp
+        import optax
+
+        entropy = optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
+        return jnp.power(-jnp.expm1(-entropy), self.gamma) * entropy
 
 
 class MeanSquaredError(Loss):
-    """Mean over the classes of (output - target)^2, target 1 for the label and 0 elsewhere.
+    """Mean over the outputs of (output - target)^2, target 1 for the label's output and 0 elsewhere.
 
-    After a final softmax it is taken on the probabilities; otherwise on the outputs as they are.
+    After a final softmax it is taken on the probabilities (the textbook's own loss), else on the outputs as they are.
 
     Example: `mse`
     """
 
     kind: ClassVar[str] = "mse"
     words: ClassVar[tuple[str, ...]] = ("mean_squared_error", "l2", "euclidean", "quadratic")
+    one_output: ClassVar[bool] = True
 
     def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
         """Mean of squares."""
+        import jax.numpy as jnp
+
+        return jnp.square(outputs - _targets(outputs, labels, classes)).mean(-1)
+
+    def probabilities(self, outputs: "Array") -> "Array":
+        """Outputs cut at 0 and scaled to the sum 1; one output p is (1 - p, p)."""
+        import jax.numpy as jnp
+
+        if outputs.shape[-1] == 1:
+            second = jnp.clip(outputs, 0, 1)
+            return jnp.concatenate([1 - second, second], -1)
+        positive = jnp.maximum(outputs, 1e-9)
+        return positive / positive.sum(-1, keepdims=True)
+
+
+class BinaryCrossEntropy(Loss):
+    """One yes-or-no question per class, -log of the right answer's probability, mean over the classes, from logits.
+
+    After a final sigmoid it trains on what goes into it. Two classes may share one output.
+
+    Example: `binary_cross_entropy`
+    """
+
+    words: ClassVar[tuple[str, ...]] = ("bce", "binary_crossentropy", "sigmoid_cross_entropy", "log_loss")
+    undoes: ClassVar[str] = "sigmoid"
+    one_output: ClassVar[bool] = True
+
+    def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
+        """Mean of the answers' entropies."""
+        import optax
+
+        return optax.sigmoid_binary_cross_entropy(outputs, _targets(outputs, labels, classes)).mean(-1)
+
+    def probabilities(self, outputs: "Array") -> "Array":
+        """Sigmoids scaled to the sum 1; one output is (1 - p, p)."""
         import jax
         import jax.numpy as jnp
 
-        return jnp.square(outputs - jax.nn.one_hot(labels, classes)).mean(-1)
+        yes = jax.nn.sigmoid(outputs)
+        if outputs.shape[-1] == 1:
+            return jnp.concatenate([1 - yes, yes], -1)
+        return yes / jnp.maximum(yes.sum(-1, keepdims=True), 1e-9)
 
 
-LOSSES = (CrossEntropy, MeanSquaredError)
+class Hinge(Loss):
+    """Multi-class hinge, sum over the wrong classes of max(0, 1 - s_label + s_wrong), divided by the classes.
+
+    One output s for two classes: max(0, 1 - t s), t = -1 or 1. Weston and Watkins 1999; PyTorch's MultiMarginLoss.
+    Probabilities shown are the softmax of the scores, which were not trained as such.
+
+    Example: `hinge`
+    """
+
+    words: ClassVar[tuple[str, ...]] = ("svm", "margin", "multi_margin", "hinge_loss")
+    one_output: ClassVar[bool] = True
+
+    def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
+        """Margins missed."""
+        import jax
+        import jax.numpy as jnp
+
+        if outputs.shape[-1] == 1:
+            return jnp.maximum(0, 1 - (2 * labels.astype(jnp.float32) - 1) * outputs[:, 0])
+        right = jnp.take_along_axis(outputs, labels[:, None], -1)
+        missed = jnp.maximum(0, 1 - right + outputs) * (1 - jax.nn.one_hot(labels, classes))
+        return missed.sum(-1) / classes
+
+    def probabilities(self, outputs: "Array") -> "Array":
+        """Softmax of the scores; one score s counts as (0, s)."""
+        import jax
+        import jax.numpy as jnp
+
+        scores = jnp.concatenate([jnp.zeros_like(outputs), outputs], -1) if outputs.shape[-1] == 1 else outputs
+        return jax.nn.softmax(scores, -1)
+
+
+class RbfMap(Loss):
+    """LeNet-5's loss on RBF outputs: y_label + log(exp(-j) + sum exp(-y_i)), y the squared distances to the codes.
+
+    The `rbf` layer gives -y. The second term pushes the other classes away; j keeps it from pushing those that are
+    far already. LeCun et al. 1998, equation 9 (a maximum a posteriori criterion).
+
+    Example: `rbf_map: {j: 0.1}`
+    """
+
+    main: ClassVar[str | None] = "j"
+    words: ClassVar[tuple[str, ...]] = ("map", "lenet_loss", "rbf_loss")
+
+    j: float = Field(0.1, gt=0, description="the constant of the rubbish class, in squared distance")
+
+    def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
+        """Distance to the right code, competition with the others."""
+        import jax
+        import jax.numpy as jnp
+
+        right = jnp.take_along_axis(outputs, labels[:, None], -1)[:, 0]
+        rubbish = jnp.full((*outputs.shape[:-1], 1), -self.j, outputs.dtype)
+        return -right + jax.nn.logsumexp(jnp.concatenate([outputs, rubbish], -1), axis=-1)
+
+
+def _targets(outputs: "Array", labels: "Array", classes: int) -> "Array":
+    """One-hot (B, C), or the label itself (B, 1) for a single output."""
+    import jax
+    import jax.numpy as jnp
+
+    if outputs.shape[-1] == 1:
+        return labels.astype(jnp.float32)[:, None]
+    return jax.nn.one_hot(labels, classes)
+
+
+LOSSES = (CrossEntropy, MeanSquaredError, BinaryCrossEntropy, Hinge, Focal, RbfMap)
 AnyLoss = one_of(LOSSES)

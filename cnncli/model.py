@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from cnncli.graph import INPUT, Graph, Node
-from cnncli.layers.activation import Softmax
 from cnncli.layers.base import Context, Variables, name_hash
 
 Arrays = dict[str, Array]
@@ -45,23 +44,23 @@ class Model:
         return Weights(params, state)
 
     def apply(
-        self, weights: Weights, images: Array, *, key: Array | None = None, logits: bool = False
+        self, weights: Weights, images: Array, *, key: Array | None = None, undo: str = ""
     ) -> tuple[Array, Arrays]:
         """``images`` (B, *input) -> outputs (B, C) float32 and the new state.
 
-        ``key``: given in training. ``logits``: stop before a final softmax.
+        ``key``: given in training. ``undo``: stop before a final layer of this kind.
         """
         values, state = self._values(weights, images, self.graph.main, key)
-        return self._end(values, self.graph.output, logits), state
+        return self._end(values, self.graph.output, undo), state
 
     def apply_training(
-        self, weights: Weights, images: Array, key: Array, *, logits: bool = False
+        self, weights: Weights, images: Array, key: Array, *, undo: str = ""
     ) -> tuple[Array, list[tuple[float, Array]], Arrays]:
         """As ``apply`` in training, with each auxiliary head's weight in the loss and outputs."""
         values, state = self._values(weights, images, self.graph.nodes, key)
         by_name = {node.name: node for node in self.graph.aux}
-        heads = [(head.weight, self._end(values, by_name[head.end], logits)) for head in self.graph.heads]
-        return self._end(values, self.graph.output, logits), heads, state
+        heads = [(head.weight, self._end(values, by_name[head.end], undo)) for head in self.graph.heads]
+        return self._end(values, self.graph.output, undo), heads, state
 
     def values(self, weights: Weights, images: Array) -> Arrays:
         """The output of every node for ``images`` (B, *input), as in evaluation."""
@@ -77,10 +76,9 @@ class Model:
             state |= {f"{node.name}.{name}": array for name, array in new.items()}
         return values, state
 
-    def _end(self, values: Arrays, node: Node, logits: bool) -> Array:
-        """A node's value, or where it is a softmax and logits are wanted, what goes into it."""
-        before = logits and isinstance(node.layer, Softmax)
-        return values[node.inputs[0] if before else node.name].astype(jnp.float32)
+    def _end(self, values: Arrays, node: Node, undo: str) -> Array:
+        """A node's value, or where it is of the kind to undo, what goes into it."""
+        return values[node.inputs[0] if node.layer.kind == undo else node.name].astype(jnp.float32)
 
     def _call(self, node: Node, weights: Weights, values: Arrays, key: Array | None) -> tuple[Array, Arrays]:
         names = {name: f"{node.name}.{name}" for name in node.weights}

@@ -132,7 +132,7 @@ def _output_problems(config: Config, graph: Graph, root: Node) -> Iterator[Probl
     if len(shape) != 1:
         yield _misfit(root, location, f"the network ends in {times(shape)}, a classifier needs one number per class",
                       "End with flatten or global_avg_pool, then fc.")  # fmt: skip
-    elif classes and shape[0] != classes:
+    elif classes and shape[0] not in config.train.loss.widths(classes):
         at = _last_width(graph)
         yield _misfit(root, at, f"{config.data.source.kind} has {classes} classes, the network gives {shape[0]} outputs",
                       f"Try {classes}.")  # fmt: skip

@@ -31,7 +31,7 @@ def load_data(config: Config, graph: Graph, progress: Progress) -> Data:
     folder = Path(config.data.dir).expanduser() if config.data.dir else None
     raw = config.data.source.load(folder, progress)
     fingerprint = raw.fingerprint()
-    _check_classes(raw, graph)
+    _check_classes(config, raw, graph)
     try:
         shape = augmented_shape(config.data.augment, tuple(_pixels(config, raw.train).images.shape[1:]))
     except ShapeError as error:
@@ -60,8 +60,8 @@ def _pixels(config: Config, split: Split) -> Split:
     return Split(np.ascontiguousarray(images), split.labels)
 
 
-def _check_classes(raw: Dataset, graph: Graph) -> None:
+def _check_classes(config: Config, raw: Dataset, graph: Graph) -> None:
     width = graph.output.shape[0]
-    if len(raw.classes) != width:
+    if width not in config.train.loss.widths(len(raw.classes)):
         raise DataError.of(f"the data has {len(raw.classes)} classes, the network gives {width} outputs",
                            f"Give the last layer {len(raw.classes)} units.")  # fmt: skip

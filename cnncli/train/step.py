@@ -46,7 +46,7 @@ def make_run(config: Config, model: Model, optimizer: optax.GradientTransformati
     keys = jax.random.fold_in(jax.random.key(config.seed), STEPS)
 
     def objective(params: Any, state: Any, x: Array, y: Array, key: Array) -> tuple[Array, tuple[Any, Array]]:
-        outputs, heads, new = model.apply_training(Weights(params, state), x, key, logits=loss.on_logits)
+        outputs, heads, new = model.apply_training(Weights(params, state), x, key, undo=loss.undoes)
         correct = (loss.probabilities(outputs).argmax(-1) == y).sum(dtype=jnp.int32)
         value = loss.per_example(outputs, y, classes).mean()
         for weight, side in heads:
