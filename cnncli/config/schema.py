@@ -27,6 +27,19 @@ def _run_name(value: Any) -> Any:
     return value
 
 
+def _class_weights(value: Any) -> Any:
+    positive = isinstance(value, (list, tuple)) and all(
+        isinstance(each, (int, float)) and not isinstance(each, bool) and 0 < each < float("inf") for each in value
+    )
+    if value is not None and value != "balanced" and not (positive and value):
+        raise PydanticCustomError("class_weights", "expected balanced or a list of numbers over 0, got {got}",
+                                  {"got": describe(value)})  # fmt: skip
+    return tuple(map(float, value)) if isinstance(value, (list, tuple)) else value
+
+
+ClassWeights = Annotated[Literal["balanced"] | tuple[float, ...], check(_class_weights)]
+
+
 class DataSettings(Settings):
     """Where images come from and what is done to them."""
 
@@ -63,6 +76,9 @@ class TrainSettings(Settings):
     epochs: PositiveInt = Field(10, le=1_000_000, description="passes over the training images")
     batch_size: PositiveInt = Field(128, le=1 << 20, description="images a step")
     loss: AnyLoss = Field(CrossEntropy(), description="what training makes small")
+    class_weights: ClassWeights | None = Field(
+        None, description="what an example of each class counts: balanced (rare classes more), or a number per class"
+    )
     optimizer: AnyOptimizer = Field(description="sgd, or an Optax optimizer by its name")
     schedule: AnySchedule = Field(Constant(), description="how the learning rate goes over time")
     clip_norm: PositiveFloat | None = Field(None, description="longest gradient (global L2 norm); longer ones are scaled")

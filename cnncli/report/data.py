@@ -53,7 +53,8 @@ def draw(config: Config, data: Data, constants: Constants, path: Path) -> Path:
     train, classes = data.dataset.train, data.dataset.classes
     rows = np.random.default_rng((config.seed, 0)).permutation(len(train))[:SHOWN]
     stored = train.images[rows]
-    x = augment.augment(config.data.augment, jax.random.key(config.seed), jnp.asarray(stored, jnp.float32))
+    key, images = jax.random.key(config.seed), jnp.asarray(stored, jnp.float32)
+    x = augment.augment(config.data.augment, constants, key, images)[0]
     seen = np.asarray(apply_values(config.data.preprocess, constants, x))
     names = [printable(classes[label])[:14] for label in train.labels[rows]]
     ranges = [f"{each.min():.2g} .. {each.max():.2g}" for each in seen]

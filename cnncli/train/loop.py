@@ -21,7 +21,7 @@ from cnncli.runs import checkpoint
 from cnncli.runs.directory import Run, append_line
 from cnncli.train.devices import Placement
 from cnncli.train.events import EpochRow, Events, Outcome, Progress
-from cnncli.train.prepare import Data
+from cnncli.train.prepare import Data, class_weights
 from cnncli.train.signals import Interrupted, Wish, stop_wish
 from cnncli.train.state import TrainState, optimizer_to_arrays, params_to_arrays
 from cnncli.train.step import first_state, make_optimizer, make_run
@@ -86,8 +86,10 @@ class Session:
         whole = place.whole
         train = data.dataset.train
         self.images, self.labels, self.device_constants = jax.device_put((train.images, train.labels, constants), whole)
-        self._steps = jax.jit(make_run(config, self.model, self.optimizer, len(self.classes)),
-                              donate_argnums=0, out_shardings=(whole, whole))  # fmt: skip
+        counts = class_weights(config, data.dataset)
+        weights = None if counts is None else jax.device_put(counts, whole)
+        steps = make_run(config, self.model, self.optimizer, len(self.classes), weights)
+        self._steps = jax.jit(steps, donate_argnums=0, out_shardings=(whole, whole))
         self._compiled: dict[int, Any] = {}
         self.compile_seconds = 0.0
         # XLA on CPU computes convolutions' weight gradients slowly inside a loop: there, one step a call.

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cnncli.config.schema import Config
+from cnncli.data import augment
 from cnncli.data.augment import augmented_shape
 from cnncli.data.base import Dataset, Progress, Split
 from cnncli.data.batches import carve
@@ -49,8 +50,21 @@ def load_data(config: Config, graph: Graph, progress: Progress) -> Data:
 
 
 def fit_constants(config: Config, train: Split) -> Constants:
-    """The value steps' constants, from training images only."""
-    return fit(config.data.preprocess, train.images)
+    """Constants of value steps and augmentations, from training images only."""
+    return fit(config.data.preprocess, train.images) | augment.fit(config.data.augment, train.images)
+
+
+def class_weights(config: Config, dataset: Dataset) -> np.ndarray | None:
+    """What an example of each class counts, (C,) float32; None where all count 1."""
+    wanted = config.train.class_weights
+    if wanted is None:
+        return None
+    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
+    if wanted == "balanced":
+        return (len(dataset.train) / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
+    if len(wanted) != len(counts):
+        raise ConfigError.of(f"expected {len(counts)} numbers, one per class, got {len(wanted)}", path="train.class_weights")
+    return np.asarray(wanted, np.float32)
 
 
 def _pixels(config: Config, split: Split) -> Split:

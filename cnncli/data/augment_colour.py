@@ -1,0 +1,160 @@
+"""Augmentations that change colours or cover pixels."""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, PositiveInt
+
+from cnncli.data.augment_base import Augmentation, need_colour
+from cnncli.data.base import Shape
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jax import Array
+
+GREY = (0.299, 0.587, 0.114)  # ITU-R 601
+
+
+class ColorJitter(Augmentation):
+    """Change brightness, contrast and saturation of each image by random factors, in this order, cut to 0 .. 255.
+
+    A factor is even in 1 - x .. 1 + x. Contrast blends with the image's mean grey, saturation with each pixel's grey
+    (colour only). Source: Howard 2013; the definitions of torchvision.
+
+    Example: `color_jitter: {brightness: 0.2, contrast: 0.2, saturation: 0.2}`
+    """
+
+    words: ClassVar[tuple[str, ...]] = ("colour_jitter", "colorjitter", "brightness", "contrast", "saturation")
+
+    brightness: float = Field(0.0, ge=0, le=1, description="largest change of brightness")
+    contrast: float = Field(0.0, ge=0, le=1, description="largest change of contrast")
+    saturation: float = Field(0.0, ge=0, le=1, description="largest change of saturation")
+
+    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
+        """Blends."""
+        import jax
+        import jax.numpy as jnp
+
+        for index, change in enumerate((self.brightness, self.contrast, self.saturation)):
+            if not change:
+                continue
+            factor = jax.random.uniform(jax.random.fold_in(key, index), (x.shape[0], 1, 1, 1), x.dtype, 1 - change, 1 + change)
+            grey = _grey(x)
+            other = (jnp.zeros_like(grey), grey.mean((1, 2, 3), keepdims=True), grey)[index]
+            x = jnp.clip(factor * x + (1 - factor) * other, 0, 255)
+        return x
+
+
+class PcaNoise(Augmentation):
+    """AlexNet's colour noise: add to every pixel of an image the colours' principal components times random amounts.
+
+    The amount of component i is N(0, std^2) times the square root of its variance over the training pixels, which
+    keeps what colours are likely. Source: Krizhevsky, Sutskever and Hinton 2012.
+
+    Example: `pca_noise: 0.1`
+    """
+
+    main: ClassVar[str | None] = "std"
+    words: ClassVar[tuple[str, ...]] = ("pca_jitter", "fancy_pca", "lighting", "color_noise", "pca_color")
+
+    std: float = Field(0.1, gt=0, description="standard deviation of the amounts")
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Colour pictures only."""
+        need_colour(self.kind, super().out_shape(shape))
+        return shape
+
+    def fit(self, images: "np.ndarray") -> dict[str, Any]:
+        """components (3, 3): principal components of the training pixels, a row each, times their deviations."""
+        import numpy as np
+
+        pixels = images.reshape(-1, images.shape[-1])
+        if len(pixels) > 10_000_000:  # evenly spread pixels tell three colours' covariance as well
+            pixels = pixels[:: len(pixels) // 10_000_000 + 1]
+        variance, basis = np.linalg.eigh(np.cov(pixels.astype(np.float32).T))
+        return {"components": (basis * np.sqrt(np.maximum(variance, 0))).T.astype(np.float32)}
+
+    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
+        """One colour added to each image."""
+        import jax
+
+        amounts = self.std * jax.random.normal(key, (x.shape[0], 3), x.dtype)
+        return x + (amounts @ constants["components"])[:, None, None, :]
+
+
+class Cutout(Augmentation):
+    """Set a square of ``size`` pixels around a random point to 0; it may hang over the edge. DeVries and Taylor 2017.
+
+    Example: `cutout: 8`
+    """
+
+    main: ClassVar[str | None] = "size"
+
+    size: PositiveInt = Field(description="side of the square in pixels")
+
+    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
+        """Zero within the square."""
+        import jax
+        import jax.numpy as jnp
+
+        keys = jax.random.split(key)
+        starts = [jax.random.randint(k, (x.shape[0],), 0, n) - self.size // 2 for k, n in zip(keys, x.shape[1:3], strict=True)]
+        covered = box(x.shape, *((start, start + self.size) for start in starts))
+        return jnp.where(covered, jnp.zeros((), x.dtype), x)
+
+
+class RandomErasing(Augmentation):
+    """With probability ``rate``, fill a rectangle of random area and aspect with even noise of 0 .. 255.
+
+    Source: Zhong et al. 2017.
+
+    Example: `random_erasing: {rate: 0.5, area: 0.33}`
+    """
+
+    main: ClassVar[str | None] = "rate"
+    words: ClassVar[tuple[str, ...]] = ("erasing", "random_erase")
+
+    rate: float = Field(0.5, gt=0, le=1, description="probability of erasing")
+    area: float = Field(0.33, gt=0.02, le=1, description="largest share of the image's area; the smallest is 0.02")
+    aspect: float = Field(3.3, ge=1, description="most that height / width is away from 1, either way")
+
+    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
+        """Noise within the rectangle."""
+        import math
+
+        import jax
+        import jax.numpy as jnp
+
+        batch, high, wide = x.shape[:3]
+        keys = jax.random.split(key, 6)
+        area = jax.random.uniform(keys[0], (batch,), x.dtype, 0.02, self.area) * (high * wide)
+        aspect = jnp.exp(jax.random.uniform(keys[1], (batch,), x.dtype, -math.log(self.aspect), math.log(self.aspect)))
+        sides = (jnp.minimum(jnp.sqrt(area * aspect), high), jnp.minimum(jnp.sqrt(area / aspect), wide))
+        starts = [jax.random.uniform(k, (batch,)) * (n - side) for k, n, side in zip(keys[2:4], (high, wide), sides, strict=True)]
+        covered = box(x.shape, *((start, start + side) for start, side in zip(starts, sides, strict=True)))
+        covered &= jax.random.bernoulli(keys[4], self.rate, (batch, 1, 1, 1))
+        return jnp.where(covered, jax.random.uniform(keys[5], x.shape, x.dtype, 0, 255), x)
+
+
+def box(shape: Shape, rows: "tuple[Array, Array]", columns: "tuple[Array, Array]") -> "Array":
+    """Which pixels of (B, H, W, C) images lie in a rectangle each: from <= index < to, from and to (B,). (B, H, W, 1)."""
+    import jax.numpy as jnp
+
+    inside = [
+        (_line(n) >= start.astype(jnp.float32)[:, None]) & (_line(n) < stop.astype(jnp.float32)[:, None])
+        for n, (start, stop) in zip(shape[1:3], (rows, columns), strict=True)
+    ]
+    return (inside[0][:, :, None] & inside[1][:, None, :])[..., None]
+
+
+def _line(length: int) -> "Array":
+    """0, 1, 2 ... (1, length) float32."""
+    import jax.numpy as jnp
+
+    return jnp.arange(length, dtype=jnp.float32)[None]
+
+
+def _grey(x: "Array") -> "Array":
+    """Luminance (B, H, W, 1)."""
+    import jax.numpy as jnp
+
+    return x if x.shape[-1] == 1 else x @ jnp.asarray(GREY, x.dtype)[:, None]

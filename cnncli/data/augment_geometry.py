@@ -1,0 +1,246 @@
+"""Augmentations that move pixels."""
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, PositiveInt
+
+from cnncli.data.augment_base import Augmentation
+from cnncli.data.base import Shape
+from cnncli.errors import ShapeError
+from cnncli.spec import pair
+
+if TYPE_CHECKING:
+    from jax import Array
+
+
+class RandomShift(Augmentation):
+    """Move each image by up to ``by`` pixels (height, width) either way; what comes in is 0. Pad-and-crop by its name.
+
+    Example: `random_shift: 4`
+    """
+
+    main: ClassVar[str | None] = "by"
+    words: ClassVar[tuple[str, ...]] = ("shift", "translate", "random_translation", "pad_and_crop")
+
+    by: pair(PositiveInt) = Field(description="most pixels of the move: a number or [height, width]")  # type: ignore[valid-type]
+
+    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
+        """A window of the zero-padded image."""
+        import jax.numpy as jnp
+
+        high, wide = self.by
+        return _random_window(key, jnp.pad(x, ((0, 0), (high, high), (wide, wide), (0, 0))), x.shape[1:3])
+
+
+class RandomCrop(Augmentation):
+    """Cut a ``size`` (height, width) window at a random place; evaluation takes the one in the middle.
+
+    Example: `random_crop: 24`
+    """
+
+    main: ClassVar[str | None] = "size"
+
+    size: pair(PositiveInt) = Field(description="a number or [height, width]")  # type: ignore[valid-type]
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """``size``."""
+        super().out_shape(shape)
+        if self.size[0] > shape[0] or self.size[1] > shape[1]:
+            raise ShapeError(f"cannot crop {shape[0]}x{shape[1]} to {self.size[0]}x{self.size[1]}", "Try random_shift.")
+        return (*self.size, shape[2])
+
+    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
+        """A window anywhere."""
+        return _random_window(key, x, self.size)
+
+    def rest(self, x: "Array") -> "Array":
+        """The window in the middle."""
+        top, left = ((have - want) // 2 for have, want in zip(x.shape[1:3], self.size, strict=True))
+        return x[:, top : top + self.size[0], left : left + self.size[1]]
+
+
+class RandomFlip(Augmentation):
+    """Mirror each image with probability one half, left to right or upside down.
+
+    Example: `random_flip`
+    """
+
+    main: ClassVar[str | None] = "axis"
+    words: ClassVar[tuple[str, ...]] = ("flip", "hflip", "horizontal_flip", "random_horizontal_flip", "mirror")
+
+    axis: Literal["horizontal", "vertical", "both"] = Field("horizontal", description="both: each by itself")
+
+    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
+        """Mirrored or not."""
+        import jax
+        import jax.numpy as jnp
+
+        axes = {"horizontal": (2,), "vertical": (1,), "both": (1, 2)}[self.axis]
+        for axis, each in zip(axes, jax.random.split(key, len(axes)), strict=True):
+            x = jnp.where(jax.random.bernoulli(each, 0.5, (x.shape[0], 1, 1, 1)), jnp.flip(x, axis), x)
+        return x
+
+
+class RandomRotation(Augmentation):
+    """Turn each image about its middle by up to ``degrees`` either way, bilinear; what comes in is 0.
+
+    Example: `random_rotation: 15`
+    """
+
+    main: ClassVar[str | None] = "degrees"
+    words: ClassVar[tuple[str, ...]] = ("rotate", "rotation")
+
+    degrees: float = Field(gt=0, le=180, description="largest angle")
+
+    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
+        """Turned."""
+        import jax.numpy as jnp
+
+        angle = jnp.deg2rad(_uniform(key, x, -self.degrees, self.degrees))
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        return warp(x, cos, -sin, sin, cos)
+
+
+class RandomScale(Augmentation):
+    """Enlarge or shrink each image about its middle by a factor up to 1 + ``by``, bilinear; what comes in is 0.
+
+    Example: `random_scale: 0.2`
+    """
+
+    main: ClassVar[str | None] = "by"
+    words: ClassVar[tuple[str, ...]] = ("zoom", "random_zoom", "scale_jitter")
+
+    by: float = Field(gt=0, description="0.2: between 1/1.2 and 1.2 times the size, evenly in the logarithm")
+
+    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
+        """Scaled."""
+        import math
+
+        import jax.numpy as jnp
+
+        factor = jnp.exp(_uniform(key, x, -math.log1p(self.by), math.log1p(self.by)))
+        zero = jnp.zeros_like(factor)
+        return warp(x, 1 / factor, zero, zero, 1 / factor)
+
+
+class RandomShear(Augmentation):
+    """Slant each image sideways by up to ``degrees`` either way, bilinear; what comes in is 0.
+
+    Example: `random_shear: 10`
+    """
+
+    main: ClassVar[str | None] = "degrees"
+    words: ClassVar[tuple[str, ...]] = ("shear",)
+
+    degrees: float = Field(gt=0, lt=90, description="largest angle")
+
+    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
+        """Slanted."""
+        import jax.numpy as jnp
+
+        slant = jnp.tan(jnp.deg2rad(_uniform(key, x, -self.degrees, self.degrees)))
+        one, zero = jnp.ones_like(slant), jnp.zeros_like(slant)
+        return warp(x, one, zero, slant, one)
+
+
+class RandomResizedCrop(Augmentation):
+    """Cut a window of random area and aspect, resized to ``size`` bilinearly; evaluation resizes the whole image.
+
+    Source: Szegedy et al. 2014 (GoogLeNet).
+
+    Example: `random_resized_crop: {size: 24, area: 0.5}`
+    """
+
+    main: ClassVar[str | None] = "size"
+
+    size: pair(PositiveInt) = Field(description="a number or [height, width]")  # type: ignore[valid-type]
+    area: float = Field(0.08, gt=0, le=1, description="smallest share of the image's area")
+    aspect: float = Field(4 / 3, ge=1, description="most that width / height is changed, either way")
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """``size``."""
+        return (*self.size, super().out_shape(shape)[2])
+
+    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
+        """A window, resized."""
+        import math
+
+        import jax
+        import jax.numpy as jnp
+
+        keys = jax.random.split(key, 4)
+        area = _uniform(keys[0], x, self.area, 1.0)
+        aspect = jnp.exp(_uniform(keys[1], x, -math.log(self.aspect), math.log(self.aspect)))
+        height, width = (jnp.minimum(jnp.sqrt(area / aspect), 1.0), jnp.minimum(jnp.sqrt(area * aspect), 1.0))
+        down, right = (_uniform(k, x, -0.5, 0.5) * (1 - side) for k, side in zip(keys[2:], (height, width), strict=True))
+        zero, (high, wide) = jnp.zeros_like(height), x.shape[1:3]
+        scale_down, scale_right = height * high / self.size[0], width * wide / self.size[1]
+        return warp(x, scale_down, zero, zero, scale_right, (down * high, right * wide), self.size)
+
+    def rest(self, x: "Array") -> "Array":
+        """The whole image at ``size``."""
+        import jax
+
+        return jax.image.resize(x, (x.shape[0], *self.size, x.shape[3]), "bilinear")
+
+
+def warp(
+    x: "Array",
+    down_down: "Array",
+    down_right: "Array",
+    right_down: "Array",
+    right_right: "Array",
+    shift: "tuple[Array, Array] | None" = None,
+    size: tuple[int, int] | None = None,
+) -> "Array":
+    """Sample ``x`` (B, H, W, C) bilinearly at matrix * (output position from the middle) + shift; 0 outside.
+
+    Each matrix entry (B,); ``down_right`` is how far down the source moves per output pixel to the right.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    height, width = size or x.shape[1:3]
+    down = (jnp.arange(height, dtype=jnp.float32) - (height - 1) / 2)[None, :, None]
+    right = (jnp.arange(width, dtype=jnp.float32) - (width - 1) / 2)[None, None, :]
+    a, b, c, d = (each[:, None, None] for each in (down_down, down_right, right_down, right_right))
+    moves = [0.0, 0.0] if shift is None else [each[:, None, None] for each in shift]
+    rows = a * down + b * right + moves[0] + (x.shape[1] - 1) / 2  # (B, H', W')
+    columns = c * down + d * right + moves[1] + (x.shape[2] - 1) / 2
+    return jax.vmap(_bilinear)(x, rows, columns)
+
+
+def _bilinear(image: "Array", rows: "Array", columns: "Array") -> "Array":
+    """``image`` (H, W, C) at fractional ``rows`` and ``columns`` (H', W') -> (H', W', C)."""
+    import jax.numpy as jnp
+
+    top, left = jnp.floor(rows), jnp.floor(columns)
+    total = jnp.zeros((*rows.shape, image.shape[2]), image.dtype)
+    for r, wr in ((top, 1 - (rows - top)), (top + 1, rows - top)):
+        for c, wc in ((left, 1 - (columns - left)), (left + 1, columns - left)):
+            inside = (r >= 0) & (r < image.shape[0]) & (c >= 0) & (c < image.shape[1])
+            index = (jnp.clip(r, 0, image.shape[0] - 1).astype(jnp.int32),
+                     jnp.clip(c, 0, image.shape[1] - 1).astype(jnp.int32))  # fmt: skip
+            total = total + jnp.where(inside, wr * wc, 0.0)[..., None] * image[index]
+    return total
+
+
+def _uniform(key: "Array", x: "Array", low: float, high: float) -> "Array":
+    """A number per image."""
+    import jax
+    import jax.numpy as jnp
+
+    return jax.random.uniform(key, (x.shape[0],), jnp.float32, low, high)
+
+
+def _random_window(key: "Array", x: "Array", size: tuple[int, ...]) -> "Array":
+    """One (height, width) window of each image of ``x``, every place equally likely."""
+    import jax
+    from jax import lax
+
+    spare = [have - want for have, want in zip(x.shape[1:3], size, strict=True)]
+    keys = jax.random.split(key)
+    tops, lefts = (jax.random.randint(k, (x.shape[0],), 0, n + 1) for k, n in zip(keys, spare, strict=True))
+    return jax.vmap(lambda image, top, left: lax.dynamic_slice(image, (top, left, 0), (*size, image.shape[2])))(
+        x, tops, lefts
+    )
