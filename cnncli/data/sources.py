@@ -9,8 +9,9 @@ from cnncli.data.idx import Idx
 from cnncli.data.inline import Inline
 from cnncli.data.named import Digits, FashionMnist, Mnist
 from cnncli.data.npz import Npz
+from cnncli.data.signals import Signals
 from cnncli.spec import one_of
 
-SOURCES: tuple[type[Source], ...] = (Digits, Mnist, FashionMnist, Cifar10, Cifar100, Folder, Npz, Idx, Inline)
+SOURCES: tuple[type[Source], ...] = (Digits, Mnist, FashionMnist, Cifar10, Cifar100, Folder, Npz, Idx, Inline, Signals)
 
 AnySource = one_of(SOURCES)

@@ -86,7 +86,8 @@ def make_run(
             targets = Targets(y, None if partners is None else y[partners], share)
             gradient = jax.value_and_grad(objective, has_aux=True)
             (value, (new, correct)), slope = gradient(state.params, state.state, x, targets, key)
-            updates, inner = optimizer.update(slope, state.optimizer, state.params)
+            with jax.numpy_dtype_promotion("standard"):  # Optax is not written for the strict rules
+                updates, inner = optimizer.update(slope, state.optimizer, state.params)
             params = optax.apply_updates(state.params, updates)
             ema = optax.incremental_update(params, state.ema, 1 - decay) if decay else {}
             return TrainState(state.step + 1, params, new, inner, ema), {"loss": value, "correct": correct}

@@ -1,0 +1,62 @@
+"""Generated sequences: a task for 1-D convolutions that needs no file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field, PositiveInt
+
+from cnncli.data.base import Dataset, Progress, Shape, Source, Split
+
+if TYPE_CHECKING:
+    import numpy as np
+
+WAVES = ("sine", "square", "triangle", "sawtooth")
+
+
+class Signals(Source):
+    """Noisy waves of four shapes, of random frequency, phase and amplitude: which shape is it?
+
+    Sequence (length, 1) float32; classes sine, square, triangle, sawtooth. A fifth of each class is the test split.
+    Everything follows from `seed`.
+
+    Example: `signals: {count: 2000, length: 128}`
+    """
+
+    words: ClassVar[tuple[str, ...]] = ("generated", "synthetic", "waves", "sequences")
+
+    count: PositiveInt = Field(2000, ge=40, le=1_000_000, description="number of sequences")
+    length: PositiveInt = Field(128, ge=16, le=65_536, description="values in a sequence")
+    noise: float = Field(0.3, ge=0, le=10, description="standard deviation of the noise; waves have amplitude 0.5 to 1.5")
+    seed: int = Field(0, ge=0, lt=1 << 31, description="which sequences")
+
+    def image_shape(self) -> Shape:
+        """(length, 1)."""
+        return (self.length, 1)
+
+    def class_count(self) -> int:
+        """Four."""
+        return len(WAVES)
+
+    def load(self, folder: Path | None, progress: Progress) -> Dataset:
+        """Generate."""
+        import numpy as np
+
+        random = np.random.default_rng(self.seed)
+        labels = np.arange(self.count, dtype=np.int32) % len(WAVES)
+        periods = random.uniform(2, 8, (self.count, 1)) * np.linspace(0, 1, self.length, endpoint=False)
+        phase = (periods + random.uniform(0, 1, (self.count, 1))) % 1.0  # (N, length)
+        waves = np.choose(labels[:, None], shapes(phase)) * random.uniform(0.5, 1.5, (self.count, 1))
+        noisy = (waves + self.noise * random.standard_normal(waves.shape)).astype(np.float32)[..., None]
+        test = np.arange(self.count) // len(WAVES) % 5 == 4
+        train, held = (Split(noisy[rows], labels[rows]) for rows in (~test, test))
+        return Dataset(WAVES, train, None, held)
+
+
+def shapes(phase: np.ndarray) -> list[np.ndarray]:
+    """Waves of amplitude 1 at ``phase`` in 0 .. 1, in the order of ``WAVES``."""
+    import numpy as np
+
+    sawtooth = 2 * phase - 1
+    return [np.sin(2 * np.pi * phase), np.where(phase < 0.5, 1.0, -1.0), 1 - 2 * np.abs(sawtooth), sawtooth]
