@@ -62,9 +62,9 @@ class Model:
         heads = [(head.weight, self._end(values, by_name[head.end], undo)) for head in self.graph.heads]
         return self._end(values, self.graph.output, undo), heads, state
 
-    def values(self, weights: Weights, images: Array) -> Arrays:
-        """The output of every node for ``images`` (B, *input), as in evaluation."""
-        return self._values(weights, images, self.graph.main, None)[0]
+    def values(self, weights: Weights, images: Array, key: Array | None = None) -> Arrays:
+        """The output of every node for ``images`` (B, *input); ``key``: as in training."""
+        return self._values(weights, images, self.graph.main, key)[0]
 
     def _values(
         self, weights: Weights, images: Array, nodes: Sequence[Node], key: Array | None

@@ -6,28 +6,48 @@ A spec is written in three forms: ``name``, ``name: value`` (its main field) or 
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Annotated, Any, ClassVar, Union
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic_core import PydanticCustomError, SchemaValidator, core_schema
 
-# What other frameworks call our fields. A suggestion is made only where the field exists.
+# What other frameworks call our fields; the first that exists where the word stands is suggested.
 FIELD_WORDS = {
-    "out_channels": "filters", "channels_out": "filters", "num_filters": "filters", "num_output": "filters",
+    "out_channels": "filters", "channels_out": "filters", "num_filters": "filters", "num_output": "filters units",
+    "n_filters": "filters", "nb_filter": "filters", "channels": "filters", "out_planes": "filters",
     "kernel_size": "kernel", "ksize": "kernel", "size": "kernel", "pool_size": "kernel", "window": "kernel",
-    "strides": "stride", "pad": "padding", "pads": "padding", "dilation_rate": "dilation", "dilations": "dilation",
-    "feature_group_count": "groups", "group": "groups", "use_bias": "bias", "kernel_initializer": "init",
-    "out_features": "units", "features": "units", "width": "units", "neurons": "units",
-    "learning_rate": "lr", "lr0": "lr", "eta": "lr", "p": "rate", "drop": "rate", "eps": "epsilon",
-    "negative_slope": "slope", "alpha": "slope", "n_epochs": "epochs", "num_epochs": "epochs", "max_epochs": "epochs",
-    "batch": "batch_size", "bs": "batch_size", "criterion": "loss", "scheduler": "schedule", "lr_scheduler": "schedule",
-    "optim": "optimizer", "transforms": "preprocess", "augmentation": "augment", "dataset": "source",
-    "val_split": "validation", "validation_split": "validation", "warmup_steps": "warmup", "warmup_epochs": "warmup",
-    "random_seed": "seed", "input_shape": "input", "dtype": "precision", "amp": "precision",
-    "early_stopping": "early_stop", "times": "times", "root": "dir", "data_dir": "dir", "directory": "path",
+    "filter_size": "kernel", "strides": "stride", "pad": "padding", "pads": "padding", "dilation_rate": "dilation",
+    "dilations": "dilation", "feature_group_count": "groups", "group": "groups", "use_bias": "bias",
+    "kernel_initializer": "init", "kernel_init": "init", "weight_init": "init", "initializer": "init",
+    "bias_initializer": "bias_init", "out_features": "units", "features": "units filters", "width": "units",
+    "neurons": "units", "hidden": "units", "learning_rate": "lr", "lr0": "lr", "eta": "lr", "p": "rate", "drop": "rate",
+    "dropout_rate": "rate", "prob": "rate", "eps": "epsilon", "epsilon": "eps", "decay": "weight_decay momentum",
+    "negative_slope": "slope", "alpha": "slope scale", "center": "bias", "gamma": "scale", "affine": "scale",
+    "beta1": "b1", "beta_1": "b1", "beta2": "b2", "beta_2": "b2", "betas": "b1", "l2": "weight_decay", "wd": "weight_decay",
+    "n_epochs": "epochs", "num_epochs": "epochs", "max_epochs": "epochs", "batch": "batch_size", "bs": "batch_size",
+    "batchsize": "batch_size", "criterion": "loss", "scheduler": "schedule", "lr_scheduler": "schedule",
+    "optim": "optimizer", "transforms": "preprocess", "transform": "preprocess", "augmentation": "augment",
+    "augmentations": "augment", "dataset": "source", "val_split": "validation", "validation_split": "validation",
+    "warmup_steps": "warmup", "warmup_epochs": "warmup", "random_seed": "seed", "input_shape": "input",
+    "in_shape": "input", "dtype": "precision", "amp": "precision", "mixed_precision": "precision",
+    "early_stopping": "early_stop", "grad_clip": "clip_norm", "gradient_clip": "clip_norm", "clip": "clip_norm",
+    "max_norm": "clip_norm", "checkpoint_every": "save_every", "n": "times", "count": "times", "root": "dir path",
+    "data_dir": "dir path", "directory": "path dir", "folder": "path dir", "shape": "input size",
 }  # fmt: skip
+
+# Words elsewhere for what is no field here.
+NO_FIELD = {
+    **dict.fromkeys(("in_channels", "in_features", "input_dim", "in_planes"), "It follows from the layer before."),
+    "activation": "The activation is an entry of its own, after this one.",
+    "nonlinearity": "The activation is an entry of its own, after this one.",
+    "shuffle": "Training images are always shuffled, by the seed.",
+    "device": "JAX chooses: see `cnn doctor`.", "gpu": "JAX chooses: see `cnn doctor`.",
+    "metrics": "Loss and accuracy are always measured.",
+}  # fmt: skip
+
+# Ours for one thing, elsewhere for another: suggested where one is given what it does not take.
+OTHERWISE = {"linear": "fc"}
 
 
 def snake_case(name: str) -> str:
@@ -64,6 +84,20 @@ class Spec(Settings):
         if "kind" not in cls.__dict__:
             cls.kind = snake_case(cls.__name__)
 
+    @classmethod
+    def from_yaml(cls, value: Any) -> Self:
+        """Read any of the three written forms."""
+        inner = value[cls.kind] if isinstance(value, dict) else None
+        if inner is None or isinstance(inner, dict):
+            return cls.model_validate(inner or {})
+        if cls.main is None:
+            names = ", ".join(info.alias or name for name, info in cls.model_fields.items())
+            hint = OTHERWISE.get(cls.kind)
+            hint = f"Did you mean {hint}?" if hint else f"Fields: {names}." if names else "It has no fields."
+            raise PydanticCustomError("no_main", "{kind} takes no bare value, got {got}",
+                                      {"kind": cls.kind, "got": describe(inner), "hint": hint})  # fmt: skip
+        return cls.model_validate({cls.main: inner})
+
     def to_yaml(self) -> Any:
         """In the ``name: {every field}`` form."""
         return {self.kind: super().to_yaml()}
@@ -80,29 +114,27 @@ def plain(value: Any) -> Any:
     return value
 
 
-def did_you_mean(word: str, known: Sequence[str], others: dict[str, str] | None = None) -> str:
+def did_you_mean(word: str, known: Sequence[str], others: Mapping[str, str] | None = None) -> str:
     """``Did you mean conv?``: another framework's word, a near miss, or the list of what is known."""
-    match = (others or {}).get(word.lower())
-    if match not in known:
-        near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
-        match = near[0] if near else None
+    written = snake_case(word)
+    match = next((name for name in (others or {}).get(written, "").split() if name in known), None)
+    match = match or next(iter(difflib.get_close_matches(written, known, n=1, cutoff=0.7)), None)
     if match:
         return f"Did you mean {match}?"
-    listed = ", ".join(sorted(known)[:40])
-    return f"Known: {listed}." if known else ""
+    return f"Known: {', '.join(sorted(known))}." if known else ""
 
 
 def describe(value: Any) -> str:
-    """What came, in words: ``number 3``, ``text 'abc'``, ``a list``."""
+    """What came, in words: ``3``, ``text 'abc'``, ``a list``."""
     match value:
         case None:
             return "nothing"
         case bool():
             return f"{value}".lower()
         case int() | float():
-            return f"number {value}"
+            return f"{value}"
         case str():
-            return f"text {value!r}" if len(value) < 60 else f"text {value[:57]!r}..."
+            return f"text {value!r}" if len(value) < 60 else f"text {value[:57] + '...'!r}"
         case dict():
             keys = ", ".join(str(key) for key in list(value)[:4])
             return f"a mapping with {keys}" if value else "an empty mapping"
@@ -110,65 +142,50 @@ def describe(value: Any) -> str:
             return "a list" if isinstance(value, (list, tuple)) else type(value).__name__
 
 
-def _kind_of(value: Any) -> str | None:
-    if isinstance(value, Spec):
-        return value.kind
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict) and len(value) == 1:
-        return str(next(iter(value)))
-    return None
+class Choice:
+    """The type of a field that holds one spec of a family, in any written form. Specs that no file uses are not built.
 
+    ``members``: the family's specs by their kind.
+    """
 
-def _known(family: str, members: dict[str, type[Spec]], value: Any) -> Any:
-    """Refuse what is not one known spec, in words."""
-    kind = _kind_of(value)
-    if kind is None:
-        raise PydanticCustomError(
-            "not_a_spec",
-            "expected one {family}: `name`, `name: value` or `name: {{field: value}}`, got {got}",
-            {"family": family, "got": describe(value)},
-        )
-    if kind not in members:
-        others = {word: name for name, member in members.items() for word in member.words}
-        hint = did_you_mean(kind, list(members), others)
-        raise PydanticCustomError(
-            "unknown_kind", "unknown {family} '{kind}'", {"family": family, "kind": kind, "hint": hint}
-        )
-    return value
+    def __init__(self, family: str, members: Mapping[str, type[Spec]]) -> None:
+        self.family = family
+        self.members = members
+        self._validators: dict[str, SchemaValidator] = {}
 
+    def validate(self, value: Any) -> Any:
+        """A spec from its written form. A ValidationError's locations begin with the kind."""
+        if isinstance(value, Spec) and self.members.get(value.kind) is type(value):
+            return value
+        kind = self._kind(value)
+        if kind not in self._validators:  # a union of one: it is what puts the kind into locations
+            read = core_schema.no_info_plain_validator_function(self.members[kind].from_yaml)
+            self._validators[kind] = SchemaValidator(core_schema.tagged_union_schema({kind: read}, lambda _: kind))
+        return self._validators[kind].validate_python(value)
 
-def _fields(member: type[Spec], value: Any) -> Any:
-    """The three written forms to a mapping of fields."""
-    if isinstance(value, member):
-        return value
-    inner = None if isinstance(value, str) else value[member.kind]
-    if inner is None:
-        return {}
-    if isinstance(inner, dict):
-        return inner
-    if member.main is None:
-        names = ", ".join(member.model_fields)
-        raise PydanticCustomError(
-            "no_main",
-            "{kind} takes no bare value, got {got}",
-            {"kind": member.kind, "got": describe(inner), "hint": f"Fields: {names}." if names else "It has no fields."},
-        )
-    return {member.main: inner}
+    def _kind(self, value: Any) -> str:
+        kind = next(iter(value)) if isinstance(value, dict) and len(value) == 1 else value
+        if not isinstance(kind, str):
+            what = f"expected one {self.family}: name, name: value or name: {{field: value}}"
+            raise PydanticCustomError("not_a_spec", "{what}, got {got}", {"what": what, "got": describe(value)})
+        if kind not in self.members:
+            words = {word: name for name, member in self.members.items() for word in member.words}
+            raise PydanticCustomError(
+                "unknown_kind", "unknown {family} '{kind}'",
+                {"family": self.family, "kind": kind, "hint": did_you_mean(kind, list(self.members), words)},
+            )  # fmt: skip
+        return kind
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.validate)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"title": self.family}
 
 
 def one_of(members: Sequence[type[Spec]]) -> Any:
     """The type of a field that holds one spec out of ``members``."""
-    by_kind = {member.kind: member for member in members}
-    choices = tuple(Annotated[m, BeforeValidator(partial(_fields, m)), Tag(m.kind)] for m in members)
-    known = BeforeValidator(partial(_known, members[0].family, by_kind))
-    if len(choices) == 1:  # a union of one is no union: keep its tag in the path all the same
-        choices = (*choices, Annotated[_Never, Tag("")])
-    return Annotated[Union[choices], Discriminator(_kind_of), known]  # noqa: UP007 (built at run time)
-
-
-class _Never(Spec):
-    """A second member for unions of one. No text selects it."""
+    return Annotated[Any, Choice(members[0].family, {member.kind: member for member in members})]
 
 
 def _to_tuple(value: Any) -> Any:

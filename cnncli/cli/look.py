@@ -14,28 +14,55 @@ ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG|RUN|NAME", help="
 OverridesArgument = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", show_default=False)]
 
 
-def inspect(config: ConfigArgument, overrides: OverridesArgument = None, json: JsonOption = False) -> None:
+def inspect(
+    config: ConfigArgument,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE ...] [LAYER]", help="Overrides; with --explain the name of one layer.",
+                       show_default=False),
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Every number with its formula, of all layers or one.")] = False,
+    json: JsonOption = False,
+) -> None:  # fmt: skip
     """Shapes, parameters, multiply-adds, memory and receptive field of every layer."""
     from cnncli.config.load import load
     from cnncli.report.console import dim, make_console
-    from cnncli.report.inspect import document
-    from cnncli.report.tables import inspect_legend, inspect_table
     from cnncli.shipped import find_config
 
-    loaded = load(find_config(config), overrides or [])
-    found = document(loaded)
+    names = [each for each in arguments or [] if "=" not in each]
+    if len(names) > int(explain):
+        raise _unexpected(names[-1], explain)
+    loaded = load(find_config(config), [each for each in arguments or [] if "=" in each])
+    console = make_console()
+    if explain:
+        from cnncli.report.explain import document, rendered
+
+        found = document(loaded, names[0] if names else None)
+        text = [rendered(found)]
+    else:
+        from cnncli.report.inspect import document as table
+        from cnncli.report.tables import inspect_legend, inspect_table
+
+        found = table(loaded)
+        text = [inspect_table(found), dim(inspect_legend(found))]
     if json:
         import json as encoder
 
         print(encoder.dumps(found))
         return
-    console = make_console()
-    console.print(inspect_table(found))
-    console.print(dim(inspect_legend(found)))
+    for part in text:
+        console.print(part)
     for node in loaded.graph.nodes:
         if text := node.layer.note():
             console.print(f"note: {node.name}: {text}", style="yellow")
-    console.print(dim(f"next    cnn train {config}"))
+    console.print(dim(f"next    cnn train {config}" if explain else f"next    cnn inspect {config} --explain"))
+
+
+def _unexpected(word: str, explain: bool):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    from cnncli.errors import ConfigError
+
+    hint = "One layer at a time." if explain else "An override is key=value; a layer's name needs --explain."
+    return ConfigError.of(f"'{word}' is not an override", hint)
 
 
 def data(

@@ -17,6 +17,7 @@ def train(
                        show_default=False),
     ] = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Continue a run instead, exactly.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Watch every layer's health (train.watch=true).")] = False,
     runs: Annotated[str, typer.Option(metavar="FOLDER", help="Where the run's folder is made.")] = "runs",
     json: JsonOption = False,
 ) -> None:  # fmt: skip
@@ -25,7 +26,7 @@ def train(
     from cnncli.errors import ConfigError
     from cnncli.shipped import find_config
 
-    given = arguments or []
+    given = [*(arguments or []), *(["train.watch=true"] if watch else [])]
     if resume is not None:
         _run(lambda events: _start().resume(Path(resume), given, events), json)
         return

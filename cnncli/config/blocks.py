@@ -9,9 +9,8 @@
 ``basic: 16``, its first parameter) becomes a ``block`` of those layers.
 """
 
-from __future__ import annotations
-
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from cnncli.config.reader import Node
@@ -19,8 +18,10 @@ from cnncli.errors import Problem
 from cnncli.layers import LAYERS
 from cnncli.spec import describe, did_you_mean
 
-MAX_NODES = 200_000
+MAX_VALUES = 200_000  # written out
+MAX_DEPTH = 128
 _NAME = re.compile(r"[^\W\d][\w-]*")
+_TAKEN = {"name", "from", *(layer.kind for layer in LAYERS)}
 
 
 @dataclass(frozen=True)
@@ -32,78 +33,100 @@ class Definition:
     layers: Node
 
 
+def expand_blocks(root: Node) -> tuple[Node, list[Problem]]:
+    """The config without ``blocks:``, every use of one written out; and what was wrong."""
+    if "blocks" not in root.value:
+        return root, []
+    problems: list[Problem] = []
+    definitions = _definitions(root.value["blocks"], problems)
+    sections = {key: node for key, node in root.value.items() if key != "blocks"}
+    model = sections.get("model")
+    if model and isinstance(model.value, dict) and "layers" in model.value:
+        layers = _Writer(definitions, problems).write(model.value["layers"], 0)
+        sections["model"] = replace(model, value={**model.value, "layers": layers})
+    return replace(root, value=sections), list(dict.fromkeys(problems))
+
+
 @dataclass
 class _Writer:
-    """Writes blocks out; ``inside``: the blocks being written, to find one that calls itself."""
+    """Writes blocks out. ``inside``: the blocks being written, to find one that calls itself."""
 
     definitions: dict[str, Definition]
     problems: list[Problem]
     inside: list[str] = field(default_factory=list)
-    size: int = 0
+    values: int = 0
+    stopped: bool = False
 
-    def write(self, node: Node) -> Node:
+    def write(self, node: Node, depth: int) -> Node:
         """``node`` with every use of a block below it written out."""
-        self.size += 1
-        if self.size > MAX_NODES:
-            return node
+        self.values += 1
+        if depth > MAX_DEPTH or self.values > MAX_VALUES:
+            return self._stopped(node, depth)
         if isinstance(node.value, list):
-            return replace(node, value=[self._item(item) for item in node.value])
-        if isinstance(node.value, dict):
-            return replace(node, value={key: self.write(item) for key, item in node.value.items()})
+            return replace(node, value=[self._item(item, depth + 1) for item in node.value])
+        if isinstance(node.value, dict):  # names in from: are layers' names, whatever blocks are called
+            written = {key: item if key == "from" else self.write(item, depth + 1) for key, item in node.value.items()}
+            return replace(node, value=written)
         return node
 
-    def _item(self, item: Node) -> Node:
-        if isinstance(item.value, str) and item.value in self.definitions:
-            return self._use(self.definitions[item.value], item, item, {})
-        if isinstance(item.value, dict):
-            for key in item.value:
-                if key in self.definitions:
-                    others = {name: node for name, node in item.value.items() if name != key}
-                    return self._use(self.definitions[key], item, item.value[key], others)
-        return self.write(item)
+    def _stopped(self, node: Node, depth: int) -> Node:
+        much = f"over {MAX_VALUES:,} values" if depth <= MAX_DEPTH else f"values nested more than {MAX_DEPTH} deep"
+        if not self.stopped:
+            self._problem(node, f"the blocks write out to {much}")
+        self.stopped = True
+        return replace(node, value=None)
 
-    def _use(self, block: Definition, item: Node, given: Node, others: dict[str, Node]) -> Node:
-        """One use: ``given`` holds the arguments, ``others`` the entry's name and from."""
+    def _item(self, item: Node, depth: int) -> Node:
+        keys = item.value if isinstance(item.value, dict) else [item.value] if isinstance(item.value, str) else []
+        name = next((key for key in keys if key in self.definitions), None)
+        return self._use(self.definitions[name], item, depth) if name else self.write(item, depth)
+
+    def _use(self, block: Definition, item: Node, depth: int) -> Node:
+        """One use. Beside its arguments the entry may hold a name and from."""
+        others = dict(item.value) if isinstance(item.value, dict) else {block.name: replace(item, value=None)}
+        given = others.pop(block.name)
         if block.name in self.inside:
-            chain = " > ".join([*self.inside, block.name])
-            self._problem(item, f"the block '{block.name}' calls itself ({chain})")
+            self._problem(item, f"the block '{block.name}' calls itself ({' > '.join([*self.inside, block.name])})")
             return replace(item, value="flatten")
-        arguments = self._arguments(block, given)
         note = f" (in {block.name}, used on line {item.place.line})" if item.place.line else f" (in {block.name})"
-        body = _fill(block.layers, arguments, note)
+        body = _fill(block.layers, self._arguments(block, given, note), note)
         self.inside.append(block.name)
-        body = self.write(body)
+        body = self.write(body, depth + 2)
         self.inside.pop()
         fields = {"layers": body, "of": Node(block.name, item.place, item.path)}
         inner = replace(given, value=fields, keys=dict.fromkeys(fields, given.place))
-        value = {"block": inner, **others}
-        return replace(item, value=value, keys={**item.keys, "block": item.place})
+        place = item.keys.get(block.name, item.place)
+        return replace(item, value={"block": inner, **others}, keys={**item.keys, "block": place})
 
-    def _arguments(self, block: Definition, given: Node) -> dict[str, Node]:
-        values = given.value
-        if values is None or values == block.name:
-            values = {}
-        elif not isinstance(values, dict):
-            if not block.params:
-                self._problem(given, f"{block.name} takes no parameters, got {describe(given.plain())}")
-                return {}
-            values = {next(iter(block.params)): given}
-        for key in values:
-            if key not in block.params:
-                place = given.keys.get(key, given.place)
-                hint = did_you_mean(key, list(block.params))
-                self.problems.append(Problem(f"{block.name} has no parameter '{key}'", place, given.path, hint))
-        arguments = {}
+    def _arguments(self, block: Definition, given: Node, note: str) -> dict[str, Node]:
+        """A value for every parameter: the given one, or the default, which may speak of parameters before it."""
+        values = self._named(block, given)
+        for key in (key for key in values if key not in block.params):
+            hint = did_you_mean(key, list(block.params)) or "It takes none."
+            place = given.keys.get(key, given.place)
+            self.problems.append(Problem(f"{block.name} has no parameter '{key}'{given.note}", place, given.path, hint))
+        arguments: dict[str, Node] = {}
         for key, default in block.params.items():
-            value = values.get(key, default)
-            if value is None:
+            if key in values:
+                arguments[key] = values[key]
+            elif default is not None:
+                arguments[key] = _fill(default, arguments, note)
+            else:
                 self._problem(given, f"{block.name} needs {key}")
-                value = Node(1, given.place, given.path)
-            arguments[key] = value
+                arguments[key] = replace(given, value=None)
         return arguments
 
-    def _problem(self, node: Node, message: str, hint: str = "") -> None:
-        self.problems.append(Problem(message + node.note, node.place, node.path, hint))
+    def _named(self, block: Definition, given: Node) -> dict[str, Node]:
+        """The arguments by name: one value by itself is the first parameter's."""
+        if given.value is None or isinstance(given.value, dict):
+            return given.value or {}
+        if block.params:
+            return {next(iter(block.params)): given}
+        self._problem(given, f"{block.name} takes no parameters, got {describe(given.value)}")
+        return {}
+
+    def _problem(self, node: Node, message: str) -> None:
+        self.problems.append(Problem(message + node.note, node.place, node.path))
 
 
 def _fill(node: Node, arguments: dict[str, Node], note: str) -> Node:
@@ -117,71 +140,61 @@ def _fill(node: Node, arguments: dict[str, Node], note: str) -> Node:
     return replace(node, note=note)
 
 
-def expand_blocks(root: Node) -> tuple[Node, list[Problem]]:
-    """The config without ``blocks:``, every use of one written out; and what was wrong."""
-    if not isinstance(root.value, dict) or "blocks" not in root.value:
-        return root, []
-    problems: list[Problem] = []
-    definitions = _definitions(root.value["blocks"], problems)
-    sections = {key: node for key, node in root.value.items() if key != "blocks"}
-    model = sections.get("model")
-    if model and isinstance(model.value, dict) and "layers" in model.value:
-        writer = _Writer(definitions, problems)
-        layers = writer.write(model.value["layers"])
-        if writer.size > MAX_NODES:
-            problems.append(Problem(f"blocks write out to over {MAX_NODES} values", root.value["blocks"].place, "blocks"))
-        sections["model"] = replace(model, value={**model.value, "layers": layers})
-    return replace(root, value=sections), list(dict.fromkeys(problems))
-
-
 def _definitions(blocks: Node, problems: list[Problem]) -> dict[str, Definition]:
     if not isinstance(blocks.value, dict):
-        problems.append(Problem(f"expected a mapping of blocks, got {describe(blocks.plain())}", blocks.place, "blocks"))
+        problems.append(Problem(f"expected a mapping of blocks, got {describe(blocks.value)}", blocks.place, "blocks",
+                                "Write blocks: {name: {params: [...], layers: [...]}}."))  # fmt: skip
         return {}
-    found = {name: _definition(name, node, blocks, problems) for name, node in blocks.value.items()}
-    return {name: block for name, block in found.items() if block}
+    found = [_definition(name, node, blocks, problems) for name, node in blocks.value.items()]
+    return {block.name: block for block in found if block}
 
 
 def _definition(name: str, node: Node, blocks: Node, problems: list[Problem]) -> Definition | None:
     place = blocks.keys[name]
-    if not _NAME.fullmatch(name) or name in {layer.kind for layer in LAYERS}:
-        what = "is a layer already" if _NAME.fullmatch(name) else "is not a name"
+    if not _NAME.fullmatch(name) or name in _TAKEN:
+        what = "is a layer already" if name in _TAKEN else "is not a name"
         problems.append(Problem(f"'{name}' {what}", place, node.path, "Choose another name."))
         return None
     if not isinstance(node.value, dict) or "layers" not in node.value:
-        problems.append(Problem("a block needs layers", place, node.path, "Write layers: [...] and params: [...]."))
+        problems.append(Problem("a block needs layers", place, node.path, "Write {params: [...], layers: [...]}."))
         return None
-    for key in node.value:
-        if key not in ("params", "layers"):
-            hint = did_you_mean(key, ["params", "layers"])
-            problems.append(Problem(f"unknown key '{key}'", node.keys[key], node.path, hint))
+    for key in (key for key in node.value if key not in ("params", "layers")):
+        hint = did_you_mean(key, ["params", "layers"])
+        problems.append(Problem(f"unknown key '{key}'", node.keys[key], node.path, hint))
     params = _params(node.value.get("params"), problems)
-    _check_parameters(node.value["layers"], params, name, problems)
+    for unknown in _unknown_parameters(node.value["layers"], list(params)):
+        hint = did_you_mean(unknown.value[1:], list(params)) or "Declare it in params: [...]."
+        what = f"the block '{name}' has no parameter {unknown.value}"
+        problems.append(Problem(what, unknown.place, unknown.path, hint))
     return Definition(name, params, node.value["layers"])
 
 
 def _params(node: Node | None, problems: list[Problem]) -> dict[str, Node | None]:
+    """The parameters: ``width`` must be given, ``stride: 1`` has a default."""
     params: dict[str, Node | None] = {}
-    if node is None:
+    if node is None or node.value is None:
         return params
     if not isinstance(node.value, list):
-        problems.append(Problem("params is a list", node.place, node.path, "Write params: [width, stride: 1]."))
+        what = f"expected a list of parameters, got {describe(node.value)}"
+        problems.append(Problem(what, node.place, node.path, "Write params: [width, stride: 1]."))
         return params
     for item in node.value:
         pairs = item.value.items() if isinstance(item.value, dict) else [(item.value, None)]
         for key, default in pairs:
             if not isinstance(key, str) or not _NAME.fullmatch(key) or key in params:
-                problems.append(Problem(f"not a new parameter name: {describe(key)}", item.place, item.path))
-            else:
-                params[key] = default
+                problems.append(Problem(f"not a new parameter's name: {describe(key)}", item.place, item.path))
+                continue
+            for unknown in _unknown_parameters(default, list(params)) if default else ():
+                what = f"there is no parameter {unknown.value} before {key}"
+                problems.append(Problem(what, unknown.place, unknown.path))
+            params[key] = default
     return params
 
 
-def _check_parameters(node: Node, params: dict[str, Node | None], name: str, problems: list[Problem]) -> None:
-    """Every ``$word`` in the body is a parameter."""
+def _unknown_parameters(node: Node, params: list[str]) -> Iterator[Node]:
+    """Every ``$word`` below ``node`` that is no parameter."""
     if isinstance(node.value, str) and node.value.startswith("$") and node.value[1:] not in params:
-        hint = did_you_mean(node.value[1:], list(params)) if params else "Declare it in params: [...]."
-        problems.append(Problem(f"the block '{name}' has no parameter {node.value}", node.place, node.path, hint))
+        yield node
     children = node.value.values() if isinstance(node.value, dict) else node.value if isinstance(node.value, list) else ()
     for child in children:
-        _check_parameters(child, params, name, problems)
+        yield from _unknown_parameters(child, params)

@@ -1,61 +1,87 @@
 """``train.epochs=3 data.source=digits`` on the command line: the same values, at the same paths, as in the file."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
+from cnncli.config.classes import class_at, fields
 from cnncli.config.reader import Node, read_value
-from cnncli.errors import ConfigError, Place
+from cnncli.config.schema import Config
+from cnncli.errors import ConfigError, Place, Problem
+from cnncli.spec import Spec, describe
 
+_PATH = re.compile(r"[^.\[\]=\s]+(\.[^.\[\]=\s]+|\[[0-9]{1,6}\])*")
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
 def apply_overrides(root: Node, overrides: Sequence[str]) -> Node:
-    """A new tree with each ``path=value`` set. A missing section is made; a list item must exist."""
+    """A new tree with each ``path=value`` set, in order. A missing section is made; a list item must exist."""
+    problems: list[Problem] = []
     for override in overrides:
-        root = _apply(root, override)
+        try:
+            root = _apply(root, override)
+        except ConfigError as error:  # columns inside an override help nobody
+            problems += [replace(problem, place=Place(override)) for problem in error.problems]
+    if problems:
+        raise ConfigError(problems)
     return root
 
 
 def _apply(root: Node, override: str) -> Node:
     path, equals, text = override.partition("=")
-    place = Place(override)
-    if not equals or not re.fullmatch(r"[^.\[\]=]+(\.[^.\[\]]+|\[\d+\])*", path):
-        raise ConfigError.of("is not an override", "Write path.to.field=value, as in train.epochs=3.", place)
-    steps = [name or int(index) for name, index in _STEP.findall(path)]
-    value = _at(read_value(text, override, path), place)
-    return _set(root, steps, value, place)
+    path = path.strip()
+    if not equals or not _PATH.fullmatch(path):
+        raise ConfigError.of("is not an override", "Write path.to.field=value, as in train.epochs=3.")
+    return _set(root, _steps(path), read_value(text, override, path).at(Place(override)))
 
 
-def _at(node: Node, place: Place) -> Node:
-    """The node with ``place`` for its own: columns inside an override help nobody."""
-    value: Any = node.value
-    if isinstance(value, dict):
-        value = {key: _at(item, place) for key, item in value.items()}
-    elif isinstance(value, list):
-        value = [_at(item, place) for item in value]
-    return replace(node, value=value, place=place, keys=dict.fromkeys(node.keys, place))
+def _steps(path: str) -> list[str | int]:
+    return [name or int(index) for name, index in _STEP.findall(path)]
 
 
-def _set(node: Node, steps: list[str | int], value: Node, place: Place) -> Node:
+def _set(node: Node, steps: list[str | int], value: Node) -> Node:
+    """``node`` with ``value`` at the end of ``steps``."""
     if not steps:
-        return value
+        return replace(value, path=node.path or value.path)
     step, rest = steps[0], steps[1:]
     if isinstance(step, int):
-        if not isinstance(node.value, list) or step >= len(node.value):
-            size = f"it has {len(node.value)} items" if isinstance(node.value, list) else "it is not a list"
-            raise ConfigError.of(f"there is no {node.path}[{step}]: {size}", "Count from 0.", place)
-        items = list(node.value)
-        items[step] = _set(items[step], rest, value, place)
-        return replace(node, value=items)
-    if isinstance(node.value, list):
-        raise ConfigError.of(f"{node.path} is a list", f"Write {node.path}[0] for its first item.", place)
-    items = dict(node.value) if isinstance(node.value, dict) else {}
-    if not items and isinstance(node.value, str) and rest is not None:
-        items = {node.value: Node({}, place, f"{node.path}.{node.value}")} if node.value == step else {}
+        return _set_item(node, step, rest, value)
+    node = _opened(node, step, value)
     path = f"{node.path}.{step}" if node.path else step
-    items[step] = _set(items.get(step, Node({}, place, path)), rest, value, place)
-    return replace(node, value=items, keys={**node.keys, step: node.keys.get(step, place)})
+    inner = _set(node.value.get(step, Node({} if rest else None, value.place, path)), rest, value)
+    return replace(node, value={**node.value, step: inner}, keys={step: value.place, **node.keys})
+
+
+def _set_item(node: Node, index: int, rest: list[str | int], value: Node) -> Node:
+    if not isinstance(node.value, list) or index >= len(node.value):
+        size = f"it has {len(node.value)} items" if isinstance(node.value, list) else "it is not a list"
+        raise ConfigError.of(f"there is no {node.path}[{index}]: {size}", "Items count from 0.")
+    items = list(node.value)
+    items[index] = _set(items[index], rest, value)
+    return replace(node, value=items)
+
+
+def _opened(node: Node, step: str, value: Node) -> Node:
+    """``node`` as the mapping that its short form stands for: ``relu`` is ``{relu: }``, ``fc: 10`` is ``{units: 10}``."""
+    if isinstance(node.value, dict):
+        return node
+    if node.value is None:
+        return replace(node, value={}, keys={})
+    if main := _main_field(node.path, step):
+        return replace(node, value={main: replace(node, path=f"{node.path}.{main}")}, keys={main: node.place})
+    entry = node.path.endswith("]") and step in ("name", "from")  # a layer may be called or fed otherwise
+    if isinstance(node.value, str) and (entry or node.value == step):
+        word = Node(None, value.place, f"{node.path}.{node.value}")
+        return replace(node, value={node.value: word}, keys={node.value: node.place})
+    if isinstance(node.value, list):
+        raise ConfigError.of(f"{node.path} is a list", f"Write {node.path}[0] for its first item.")
+    what = f"{node.path} is {describe(node.value)}, which has no {step}"
+    raise ConfigError.of(what, f"Write {node.path}=... to replace it.")
+
+
+def _main_field(path: str, field: str) -> str | None:
+    """The field that stands alone in the short form at ``path``, if that has ``field`` too."""
+    steps = _steps(path)
+    location = ("model", *steps[2:]) if steps[0] == "blocks" else tuple(steps)  # a block's layers are layers
+    owner = class_at(Config, location)
+    return owner.main if owner and issubclass(owner, Spec) and field in fields(owner) else None

@@ -5,11 +5,10 @@ nothing that could name code. What looks odd in YAML 1.1 is what was written: ``
 text, ``1e-3`` is a number.
 """
 
-from __future__ import annotations
-
+import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,25 @@ import yaml
 from cnncli.errors import ConfigError, Place, Problem
 
 MAX_BYTES = 1 << 20
+MAX_VALUES = 100_000  # about four seconds of parsing
 MAX_DEPTH = 64
 MAX_DIGITS = 19
+MAX_KEY = 100
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _LITERALS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
-    **dict.fromkeys((".inf", "+.inf", ".Inf", ".INF"), float("inf")),
-    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
-    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+    **dict.fromkeys((".inf", "+.inf", ".Inf", "+.Inf", ".INF", "+.INF"), math.inf),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -math.inf),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan),
 }
+_TOKENS = {"<stream end>": "the end of the text", "end of stream": "end of the text", "<scalar>": "text",
+           "<block end>": "the next key or the end of this part", "<document end>": "the end"}  # fmt: skip
+# No text has them by intent, and PyYAML counts some as line breaks, editors do not.
+_FORBIDDEN = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Node:
             return [item.plain() for item in self.value]
         return self.value
 
-    def find(self, location: tuple[int | str, ...]) -> Node:
+    def find(self, location: tuple[int | str, ...]) -> "Node":
         """The deepest written node on the way to ``location``; steps that the text left out are passed over."""
         node = self
         for step in location:
@@ -65,9 +70,18 @@ class Node:
                 node = node.value[step]
         return node
 
+    def at(self, place: Place) -> "Node":
+        """The same values, all standing at ``place``."""
+        value: Any = self.value
+        if isinstance(value, dict):
+            value = {key: item.at(place) for key, item in value.items()}
+        elif isinstance(value, list):
+            value = [item.at(place) for item in value]
+        return replace(self, value=value, place=place, keys=dict.fromkeys(self.keys, place))
 
-def read_file(path: Path) -> Node:
-    """Read a config file. ConfigError (exit 2) on anything that is not one YAML mapping."""
+
+def file_text(path: Path) -> str:
+    """The text of a config file. ConfigError (exit 2) where there is none."""
     place = Place(str(path))
     try:
         with open(path, "rb") as file:
@@ -77,15 +91,15 @@ def read_file(path: Path) -> Node:
     except IsADirectoryError:
         raise ConfigError.of("is a directory, not a YAML file", place=place) from None
     except OSError as error:
-        raise ConfigError.of(f"cannot be read: {error.strerror}", place=place) from None
+        raise ConfigError.of(f"cannot be read: {(error.strerror or str(error)).lower()}", place=place) from None
     if len(content) > MAX_BYTES:
         raise ConfigError.of("is over 1 MiB, which no network needs", place=place)
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError.of("is not UTF-8 text", "Save it as UTF-8.", Place(str(path), line, 1)) from None
-    return read_text(text, str(path))
+        column = len(content[content.rfind(b"\n", 0, error.start) + 1 : error.start].decode(errors="replace")) + 1
+        raise ConfigError.of("is not UTF-8 text", "Save it as UTF-8.", Place(str(path), line, column)) from None
 
 
 def read_text(text: str, file: str) -> Node:
@@ -99,84 +113,120 @@ def read_text(text: str, file: str) -> Node:
 
 def read_value(text: str, file: str, path: str = "") -> Node:
     """Read one YAML document of any kind. ``path``: the path in words of its root."""
-    problems: list[Problem] = []
+    if odd := _FORBIDDEN.search(text):
+        line, column = text.count("\n", 0, odd.start()) + 1, odd.start() - text.rfind("\n", 0, odd.start())
+        what = f"holds the control character U+{ord(odd[0]):04X}"
+        raise ConfigError.of(what, "Delete it.", Place(file, line, column))
+    reading = _Reading(text, file)
     try:
-        events = _events(text, file)
-        first = next(events)
-        node = _build(first, events, file, path, problems) if not isinstance(first, yaml.StreamEndEvent) else None
-        if node is not None and not isinstance(extra := next(events), yaml.StreamEndEvent):
-            raise ConfigError.of("a second document begins", "One file is one config.", _place(file, extra.start_mark))
+        node = reading.document(path)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = _place(file, mark) if mark else Place(file)
-        what = ", ".join(part for part in (error.context, error.problem) if part)
-        hint = "Indent with spaces." if "'\\t'" in what else ""
-        raise ConfigError.of(f"not YAML: {what}", hint, place) from None
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        column = error.position - text.rfind("\n", 0, error.position)
-        raise ConfigError.of(f"has a character YAML forbids (U+{ord(error.character):04X})",
-                             place=Place(file, line, column)) from None  # fmt: skip
-    if problems:
-        raise ConfigError(problems)
-    return node or Node(None, Place(file, 1, 1), path)
+        raise _not_yaml(error, text, file) from None
+    except (ValueError, OverflowError):  # PyYAML on an escape like "\UFFFFFFFF"
+        raise ConfigError.of("not YAML: an escape in quotes is no character", place=reading.place) from None
+    if reading.problems:
+        raise ConfigError(reading.problems)
+    return node
 
 
-def _events(text: str, file: str) -> Iterator[yaml.Event]:
-    """Parser events without stream and document marks; refuses what the subset leaves out."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, (yaml.StreamStartEvent, yaml.DocumentStartEvent, yaml.DocumentEndEvent)):
-            continue
-        place = _place(file, event.start_mark)
-        if getattr(event, "anchor", None):
-            sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
-            raise ConfigError.of(f"anchors and aliases are not read (got {sign}{event.anchor})",
-                                 "Use blocks: for what repeats.", place)  # fmt: skip
-        if getattr(event, "tag", None):
-            raise ConfigError.of(f"tags are not read (got {event.tag})", "Write the plain value.", place)
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise ConfigError.of(f"nested more than {MAX_DEPTH} deep", place=place)
-        yield event
+def _not_yaml(error: yaml.MarkedYAMLError, text: str, file: str) -> ConfigError:
+    """PyYAML's complaint in our words."""
+    mark = error.problem_mark or error.context_mark
+    problem = re.sub("<([a-z ]+)>|end of stream", lambda found: _TOKENS.get(found[0], f"{found[1]}"), error.problem or "")
+    hint = ""
+    if "'\\t'" in problem or "tab" in problem:
+        hint = "Indent with spaces."
+    elif error.context_mark and error.context_mark.line != mark.line and text[error.context_mark.index :][:1] in "[{'\"":
+        hint = f"Is the {text[error.context_mark.index]} of line {error.context_mark.line + 1} closed?"
+    elif "mapping values are not allowed" in problem:
+        hint = "Is the line indented as the one above? Text with ': ' in it needs quotes."
+    return ConfigError.of(f"not YAML: {problem}", hint, _place(file, mark))
 
 
-def _build(event: yaml.Event, events: Iterator[yaml.Event], file: str, path: str, problems: list[Problem]) -> Node:
-    place = _place(file, event.start_mark)
-    if isinstance(event, yaml.ScalarEvent):
-        return Node(_scalar(event, place, path, problems), place, path)
-    if isinstance(event, yaml.SequenceStartEvent):
-        items: list[Node] = []
-        while not isinstance(event := next(events), yaml.SequenceEndEvent):
-            items.append(_build(event, events, file, f"{path}[{len(items)}]", problems))
-        return Node(items, place, path)
-    values: dict[str, Node] = {}
-    keys: dict[str, Place] = {}
-    while not isinstance(event := next(events), yaml.MappingEndEvent):
-        key_place = _place(file, event.start_mark)
-        if not isinstance(event, yaml.ScalarEvent):
-            raise ConfigError.of("a key must be text", place=key_place, path=path)
-        key = event.value
-        if key in values:
-            first = f"the key '{key}' stands twice (first on line {keys[key].line})"
-            problems.append(Problem(first, key_place, path, "Keep one."))
-        values[key] = _build(next(events), events, file, f"{path}.{key}" if path else key, problems)
-        keys[key] = key_place
-    return Node(values, place, path, keys)
+class _Reading:
+    """One text being read. ``place``: how far it has come. ``problems``: what can be told together."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self.file = file
+        self.place = Place(file, 1, 1)
+        self.problems: list[Problem] = []
+        self.events = self._allowed(yaml.parse(text, Loader=yaml.SafeLoader))
+
+    def document(self, path: str) -> Node:
+        """The one document."""
+        first = next(self.events, None)
+        if first is None:
+            return Node(None, Place(self.file, 1, 1), path)
+        node = self._node(first, path)
+        if extra := next(self.events, None):
+            raise ConfigError.of("a second document begins", "One file is one config.", _place(self.file, extra.start_mark))
+        return node
+
+    def _allowed(self, events: Iterator[yaml.Event]) -> Iterator[yaml.Event]:
+        """Events of values; refuses what the subset leaves out."""
+        depth = values = 0
+        for event in events:
+            self.place = place = _place(self.file, event.start_mark)
+            if getattr(event, "anchor", None):
+                sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
+                raise ConfigError.of(f"anchors and aliases are not read (got {sign}{event.anchor})",
+                                     "Use blocks: for what repeats.", place)  # fmt: skip
+            if getattr(event, "tag", None):
+                raise ConfigError.of(f"tags are not read (got {event.tag})", "Write the plain value.", place)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            values += 1
+            if depth > MAX_DEPTH:
+                raise ConfigError.of(f"nested more than {MAX_DEPTH} deep", place=place)
+            if values > MAX_VALUES:
+                raise ConfigError.of(f"holds more than {MAX_VALUES:,} values", "Keep data in files.", place)
+            if isinstance(event, (yaml.NodeEvent, yaml.CollectionEndEvent)):
+                yield event
+
+    def _node(self, event: yaml.Event, path: str) -> Node:
+        place = self.place
+        if isinstance(event, yaml.ScalarEvent):
+            return Node(self._scalar(event, path), place, path)
+        if isinstance(event, yaml.SequenceStartEvent):
+            items: list[Node] = []
+            while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+                items.append(self._node(event, f"{path}[{len(items)}]"))
+            return Node(items, place, path)
+        values: dict[str, Node] = {}
+        keys: dict[str, Place] = {}
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            key = self._key(event, keys, path)
+            keys[key] = self.place
+            values[key] = self._node(next(self.events), f"{path}.{key}" if path else key)
+        return Node(values, place, path, keys)
+
+    def _key(self, event: yaml.Event, keys: dict[str, Place], path: str) -> str:
+        """A key's text. ``keys``: those before it."""
+        if not isinstance(event, yaml.ScalarEvent) or len(event.value) > MAX_KEY:
+            what = f"of at most {MAX_KEY} characters" if isinstance(event, yaml.ScalarEvent) else "text"
+            raise ConfigError.of(f"a key must be {what}", place=self.place, path=path)
+        if event.value in keys:
+            twice = f"the key '{event.value}' stands twice (first on line {keys[event.value].line})"
+            self.problems.append(Problem(twice, self.place, path, "Keep one."))
+        return str(event.value)
+
+    def _scalar(self, event: yaml.ScalarEvent, path: str) -> Any:
+        value = scalar(event.value) if event.style is None else event.value
+        if event.style is None and _INTEGER.fullmatch(event.value) and len(event.value) > MAX_DIGITS:
+            self.problems.append(Problem(f"a whole number of {len(event.value)} digits is out of range", self.place, path))
+        elif isinstance(value, float) and math.isinf(value) and event.value not in _LITERALS:
+            self.problems.append(Problem(f"{event.value[:40]} is out of range", self.place, path))
+        elif isinstance(value, str) and (odd := re.search("[\ud800-\udfff]", value)):
+            self.problems.append(Problem(f"holds half a character (U+{ord(odd[0]):04X})", self.place, path))
+        return value
 
 
-def _scalar(event: yaml.ScalarEvent, place: Place, path: str, problems: list[Problem]) -> Any:
-    text = event.value
-    if event.style is not None:
-        return text
+def scalar(text: str) -> Any:
+    """What plain, unquoted text stands for: nothing, true or false, a number, or itself."""
     if text in _LITERALS:
         return _LITERALS[text]
     if _INTEGER.fullmatch(text):
-        if len(text) > MAX_DIGITS:
-            problems.append(Problem(f"a whole number of {len(text)} digits is out of range", place, path))
-            return 0
-        return int(text)
-    return float(text) if _FLOAT.fullmatch(text) and not re.fullmatch(r"[-+]?0[0-9]+", text) else text
+        return int(text) if len(text) <= MAX_DIGITS else 0
+    return float(text) if _FLOAT.fullmatch(text) else text
 
 
 def _place(file: str, mark: Any) -> Place:

@@ -87,6 +87,8 @@ class TrainSettings(Settings):
     early_stop: EarlyStop | None = Field(None, description="stop when validation no longer gets better")
     max_time: Time | None = Field(None, description="stop after the epoch in which this much time has passed")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the computation; weights are float32")
+    watch: bool = Field(False, description="record each layer's activations, gradients and updates once an epoch, and "
+                        "warn of dead or saturated units and vanishing gradients")  # fmt: skip
     log_every: Duration = Field("100 steps", description="how often a line of training loss goes to metrics.jsonl")
     save_every: Duration = Field("1 epoch", description="how often a checkpoint is written")
     keep: PositiveInt = Field(3, description="newest checkpoints kept, besides the best")

@@ -11,7 +11,8 @@ Shapes are (height, width, channels), (length, channels) or (units,). Static met
 
 import math
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from cnncli.errors import ShapeError
@@ -42,7 +43,7 @@ class Weight:
     """One declared array: its shape, how it starts, whether weight decay and training touch it.
 
     ``fans``: (inputs, outputs) of one unit, which scale the initialiser. ``trainable``: false for a frozen parameter.
-    ``state``: no parameter at all, but a running statistic or constant.
+    ``state``: no parameter at all, but a running statistic or constant. ShapeError where a fixed filter does not fit.
     """
 
     shape: Shape
@@ -51,6 +52,9 @@ class Weight:
     decay: bool = False
     trainable: bool = True
     state: bool = False
+
+    def __post_init__(self) -> None:
+        self.init.fits(self.shape)
 
     @property
     def size(self) -> int:
@@ -62,18 +66,26 @@ class Weight:
 class Window:
     """What one output sees of its input along each spatial axis: ``size`` taps, ``dilation`` apart, every ``stride``.
 
-    ``before``: how far the first output's window begins before the input (its zero padding).
+    ``before``: how far the first output's window begins before the input (its zero padding). Layers that enlarge the
+    map have fractions for ``stride`` and ``before``: output i sees ``size`` taps from ``ceil(i * stride - before)`` on.
     """
 
     size: tuple[int, ...]
-    stride: tuple[int, ...] = ()
+    stride: tuple[int | Fraction, ...] = ()
     dilation: tuple[int, ...] = ()
-    before: tuple[int, ...] = ()
+    before: tuple[int | Fraction, ...] = ()
 
     @classmethod
     def one(cls, axes: int) -> "Window":
         """An element-wise layer's window."""
         return cls((1,) * axes, (1,) * axes, (1,) * axes, (0,) * axes)
+
+    @classmethod
+    def everywhere(cls, shape: "Shape") -> "Window":
+        """The window of a layer whose every output position sees the whole map."""
+        axes = shape[:-1]
+        ones = (1,) * len(axes)
+        return cls(tuple(2 * n - 1 for n in axes), ones, ones, tuple(n - 1 for n in axes))
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,7 @@ class Context:
     """What a call knows: training or not, and the key of this step and layer (None outside training)."""
 
     train: bool = False
-    key: "Array | None" = field(default=None)
+    key: Any = None
 
 
 class Layer(Spec):
@@ -102,7 +114,8 @@ class Layer(Spec):
         """Draw every declared array. Each name has its own key, so adding one moves no other."""
         import jax
 
-        params, state = {}, {}
+        params: dict[str, Any] = {}
+        state: dict[str, Any] = {}
         for name, weight in self.weights(shape).items():
             drawn = weight.init.draw(jax.random.fold_in(key, name_hash(name)), weight.shape, weight.fans)
             (state if weight.state or not weight.trainable else params)[name] = drawn
@@ -123,6 +136,10 @@ class Layer(Spec):
     def bind(self, partner: "Layer") -> "Layer":
         """This layer with its partner's settings, as a join of x and the partner's own input."""
         raise TypeError(f"{self.kind} has no partner")
+
+    def flat_ends(self) -> tuple[float, ...]:
+        """Output values at which the slope is zero or nearly so: where units are dead or saturated."""
+        return ()
 
     def note(self) -> str:
         """What a user should know before training with it; empty for most."""
@@ -145,6 +162,11 @@ class Composite(Layer):
 def name_hash(name: str) -> int:
     """A name as a stable 31-bit number, to derive random keys from."""
     return zlib.crc32(name.encode()) & 0x7FFFFFFF
+
+
+def per_channel(vector: Any, x: Any) -> Any:
+    """A (C,) array as (1, ..., C), to meet ``x`` (B, ..., C) in its type."""
+    return vector.reshape((1,) * (x.ndim - 1) + vector.shape).astype(x.dtype)
 
 
 def need_map(kind: str, shape: Shape) -> None:

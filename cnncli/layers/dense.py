@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, PositiveInt
 
-from cnncli.layers.base import Context, Layer, Shape, Variables, Weight, Window
+from cnncli.layers.base import Context, Layer, Shape, Variables, Weight, Window, per_channel
 from cnncli.layers.initializers import HeNormal, Init, Zeros
 
 
@@ -30,6 +30,7 @@ class FullyConnected(Layer):
 
     def out_shape(self, shape: Shape) -> Shape:
         """Anything -> (units,)."""
+        self.weights(shape)  # a fixed filter fits the kernel
         return (self.units,)
 
     def weights(self, shape: Shape) -> dict[str, Weight]:
@@ -43,7 +44,7 @@ class FullyConnected(Layer):
     def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
         """(B, ...) -> (B, units)."""
         y = x.reshape(x.shape[0], -1) @ variables.array("kernel").astype(x.dtype)  # (B, units)
-        return (y + variables.array("bias").astype(y.dtype) if self.bias else y), {}
+        return (y + per_channel(variables.array("bias"), y) if self.bias else y), {}
 
     def macs(self, shape: Shape) -> int:
         """Inputs times units."""

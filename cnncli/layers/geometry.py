@@ -1,7 +1,9 @@
 """Sliding windows: kernel, stride, padding and dilation over one or two axes, and the sizes that follow."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt, WithJsonSchema
@@ -34,6 +36,7 @@ def _padding(value: Any) -> Any:
 _number = {"type": "integer", "minimum": 1}
 _extents = {"anyOf": [_number, {"type": "array", "items": _number, "minItems": 1, "maxItems": 2}]}
 _side = {"type": "integer", "minimum": 0}
+_extras = {"anyOf": [_side, {"type": "array", "items": _side, "minItems": 1, "maxItems": 2}]}
 _pairs = {"type": "array", "items": {"type": "array", "items": _side, "minItems": 2, "maxItems": 2}, "maxItems": 2}
 _paddings = [{"enum": ["valid", "same", "full"]}, _side, {"type": "array", "items": _side, "maxItems": 2}, _pairs]
 
@@ -42,6 +45,8 @@ Extent = Annotated[
     PositiveInt | tuple[PositiveInt] | tuple[PositiveInt, PositiveInt], check(_extent), WithJsonSchema(_extents)
 ]
 _Side = tuple[NonNegativeInt, NonNegativeInt]
+# The same, where 0 is allowed.
+Extra = Annotated[NonNegativeInt | tuple[NonNegativeInt] | _Side, check(_extent), WithJsonSchema(_extras)]
 Padding = Annotated[
     Literal["valid", "same", "full"]
     | NonNegativeInt
@@ -67,6 +72,33 @@ class Sliding:
     def window(self) -> Window:
         """As the receptive field sees it."""
         return Window(self.size, self.stride, self.dilation, tuple(before for before, _ in self.padding))
+
+
+@dataclass(frozen=True)
+class Growing:
+    """Windows of a transposed convolution: those of the convolution that would lead from ``out`` back to the input."""
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: Pads
+    out: tuple[int, ...]
+
+    def window(self) -> Window:
+        """As the receptive field sees it: output i sees the inputs whose stamps reach it."""
+        spans = [(k - 1) * d + 1 for k, d in zip(self.size, self.dilation, strict=True)]
+        return grown(spans, self.stride, [before for before, _ in self.padding])
+
+
+def grown(spans: Sequence[int], stride: Sequence[int], before: Sequence[int]) -> Window:
+    """The window of a layer in which each input reaches ``spans`` outputs, every ``stride``, from ``-before`` on."""
+    steps = list(zip(spans, stride, before, strict=True))
+    return Window(
+        tuple(math.ceil(span / s) for span, s, _ in steps),
+        tuple(Fraction(1, s) for s in stride),
+        (1,) * len(steps),
+        tuple(Fraction(span - 1 - first, s) for span, s, first in steps),
+    )
 
 
 def spread(value: Any, axes: int, field: str, shape: Shape) -> tuple[int, ...]:
@@ -103,6 +135,31 @@ def slide(
     return Sliding(size, steps, gaps, pads, out)
 
 
+def grow(shape: Shape, kernel: Any, stride: Any, padding: Any, dilation: Any, extra: Any) -> Growing:
+    """Stamps of ``kernel``, every ``stride``, over a (height, width, channels) or (length, channels) input.
+
+    ``padding`` is the reverse convolution's and cuts the edges off; ``extra`` pixels are added behind.
+    """
+    unpadded = slide(shape, 1, stride)
+    axes, steps = len(shape) - 1, unpadded.stride
+    size, gaps = spread(kernel, axes, "kernel", shape), spread(dilation, axes, "dilation", shape)
+    more = spread(extra, axes, "output_padding", shape)
+    for m, s, d in zip(more, steps, gaps, strict=True):
+        if m >= max(s, d):
+            raise ShapeError(f"output_padding {m} is not below the stride {s} or the dilation {d}",
+                             f"Try output_padding: {max(s, d) - 1}, or none.")  # fmt: skip
+    spans = [(k - 1) * d + 1 for k, d in zip(size, gaps, strict=True)]
+    reverse = (*(n * s for n, s in zip(shape, steps, strict=False)), shape[-1])
+    cuts = _pads(padding, reverse, spans, steps)
+    if padding == "same":  # out = n * stride, also where the stamps leave gaps
+        more = tuple(max(s - span, 0) for s, span in zip(steps, spans, strict=True))
+    pads = tuple((before, after - m) for (before, after), m in zip(cuts, more, strict=True))
+    out = tuple((n - 1) * s + span - sum(p) for n, s, span, p in zip(shape, steps, spans, pads, strict=False))
+    if min(out) < 1:
+        raise ShapeError(f"padding {padding} leaves {times(out)} of the enlarged map", "Use less padding.")
+    return Growing(size, steps, gaps, pads, out)
+
+
 def _pads(padding: Any, shape: Shape, spans: list[int], steps: tuple[int, ...]) -> Pads:
     if padding == "valid":
         return ((0, 0),) * len(spans)
@@ -121,7 +178,7 @@ def _pads(padding: Any, shape: Shape, spans: list[int], steps: tuple[int, ...]) 
 
 
 def _ceil_pad(n: int, span: int, step: int, pad: tuple[int, int]) -> tuple[int, int]:
-    """Padding that lets a last, partial window in, unless it would begin in the padding (Caffe's and PyTorch's rule)."""
+    """Padding that lets a last, partial window in, unless it would begin in the padding: Caffe's and PyTorch's rule."""
     before, after = pad
     out = math.ceil((n + before + after - span) / step) + 1
     if (out - 1) * step >= n + before:

@@ -6,65 +6,22 @@
 import math
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 
-from cnncli.spec import Spec, one_of
+from cnncli.layers.fixed import (
+    Constant, Fans, Gaussian, Given, Identity, Initializer, Laplacian, Ones, Shape, Sobel, Zeros,
+)  # fmt: skip
+from cnncli.spec import one_of
 
 if TYPE_CHECKING:
     from jax import Array
-
-Fans = tuple[int, int]
-Shape = tuple[int, ...]
-
-
-class Initializer(Spec):
-    """Base: ``draw(key, shape, fans)`` gives a float32 array."""
-
-    family: ClassVar[str] = "initializer"
-
-    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
-        """A float32 array of ``shape``."""
-        raise TypeError(f"{self.kind} draws nothing")
-
-
-class Constant(Initializer):
-    """Every weight the same number."""
-
-    main: ClassVar[str | None] = "value"
-    value: float
-
-    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
-        """``value`` everywhere."""
-        import jax.numpy as jnp
-
-        return jnp.full(shape, self.value, jnp.float32)
-
-
-class Zeros(Initializer):
-    """All zero: biases."""
-
-    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
-        """Zeros."""
-        import jax.numpy as jnp
-
-        return jnp.zeros(shape, jnp.float32)
-
-
-class Ones(Initializer):
-    """All one: norm scales."""
-
-    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
-        """Ones."""
-        import jax.numpy as jnp
-
-        return jnp.ones(shape, jnp.float32)
 
 
 class Normal(Initializer):
     """Gaussian with mean 0 and standard deviation ``std``."""
 
     main: ClassVar[str | None] = "std"
-    std: PositiveFloat = 0.01
+    std: PositiveFloat = Field(0.01, description="standard deviation")
 
     def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
         """N(0, std^2)."""
@@ -75,7 +32,7 @@ class TruncatedNormal(Initializer):
     """Gaussian cut at two standard deviations, rescaled so that its standard deviation is ``std``."""
 
     main: ClassVar[str | None] = "std"
-    std: PositiveFloat = 0.01
+    std: PositiveFloat = Field(0.01, description="standard deviation")
 
     def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
         """N(0, std^2) within two standard deviations."""
@@ -86,7 +43,7 @@ class Uniform(Initializer):
     """Evenly between -``bound`` and ``bound``."""
 
     main: ClassVar[str | None] = "bound"
-    bound: PositiveFloat = 0.05
+    bound: PositiveFloat = Field(0.05, description="the largest magnitude")
 
     def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
         """U(-bound, bound)."""
@@ -171,7 +128,7 @@ class Orthogonal(Initializer):
     """Orthonormal rows or columns (taps and input channels against outputs), times ``scale``. Saxe et al. 2013."""
 
     main: ClassVar[str | None] = "scale"
-    scale: PositiveFloat = 1.0
+    scale: PositiveFloat = Field(1.0, description="length of each row or column")
 
     def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
         """A (semi-)orthogonal matrix, reshaped."""
@@ -180,18 +137,6 @@ class Orthogonal(Initializer):
 
         matrix = (math.prod(shape[:-1]), shape[-1])
         return jax.nn.initializers.orthogonal(self.scale)(key, matrix, jnp.float32).reshape(shape)
-
-
-class Identity(Initializer):
-    """Passes its input through: a one at the kernel's centre (or on the diagonal) from channel i to channel i."""
-
-    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
-        """The identity, zero-padded or cut to ``shape``."""
-        import jax.numpy as jnp
-
-        centre = tuple((size - 1) // 2 for size in shape[:-2])
-        eye = jnp.eye(shape[-2], shape[-1], dtype=jnp.float32)
-        return jnp.zeros(shape, jnp.float32).at[centre].set(eye)
 
 
 def _normal(key: "Array", shape: Shape, std: float) -> "Array":
@@ -218,6 +163,6 @@ def _uniform(key: "Array", shape: Shape, bound: float) -> "Array":
 
 INITIALIZERS = (
     Zeros, Ones, Constant, Normal, TruncatedNormal, Uniform, HeNormal, HeUniform, GlorotNormal, GlorotUniform,
-    LecunNormal, LecunUniform, Orthogonal, Identity,
+    LecunNormal, LecunUniform, Orthogonal, Identity, Gaussian, Sobel, Laplacian, Given,
 )  # fmt: skip
 Init = one_of(INITIALIZERS)

@@ -1,11 +1,14 @@
-"""Convolution over one or two spatial axes, channels last."""
+"""Convolution over one or two spatial axes, channels last, and its relatives."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 from jax import Array, lax
 
-Pads = tuple[tuple[int, int], ...]
+from cnncli.ops.windows import Pads, pad_with, taps
+
 _LAYOUT = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
 _MODES = {"reflect": "reflect", "edge": "edge"}
 
@@ -28,6 +31,52 @@ def conv(
         dimension_numbers=_LAYOUT[len(stride)],
         feature_group_count=groups,
     )
+
+
+def conv_transpose(
+    x: Array,
+    kernel: Array,
+    stride: tuple[int, ...],
+    padding: Pads,
+    dilation: tuple[int, ...],
+    groups: int = 1,
+) -> Array:
+    """Stamp ``kernel`` (*taps, C / groups, F), weighted by ``x`` (B, *spatial, C), every ``stride`` -> (B, *out, F).
+
+    ``padding``: what is cut off the stamped map; negative where it is extended.
+    """
+    size = kernel.shape[: len(stride)]
+    spans = [(k - 1) * d for k, d in zip(size, dilation, strict=True)]
+    rotated = kernel[tuple(slice(None, None, -1) for _ in size)]
+    return lax.conv_general_dilated(
+        x,
+        rotated.astype(x.dtype),
+        (1,) * len(stride),
+        [(span - before, span - after) for span, (before, after) in zip(spans, padding, strict=True)],
+        lhs_dilation=stride,
+        rhs_dilation=dilation,
+        dimension_numbers=_LAYOUT[len(stride)],
+        feature_group_count=groups,
+    )
+
+
+def local_conv(
+    x: Array, kernel: Array, stride: tuple[int, ...], padding: Pads, dilation: tuple[int, ...]
+) -> Array:
+    """As ``conv``, with kernels for each position: ``kernel`` (*out, *taps, C, F) -> (B, *out, F)."""
+    axes = len(stride)
+    out, size, (channels, filters) = kernel.shape[:axes], kernel.shape[axes:-2], kernel.shape[-2:]
+    patches = jnp.stack(list(taps(pad_with(x, padding, 0), size, stride, dilation)), axis=-2)  # (B, *out, taps, C)
+    kernel = kernel.astype(x.dtype).reshape(*out, -1, channels, filters)
+    return jnp.einsum("b...tc,...tcf->b...f", patches, kernel)
+
+
+def connect(kernel: Array, connections: Sequence[Sequence[int]], channels: int) -> Array:
+    """Kernels of single connections (*taps, 1, n) as one (*taps, channels, F), zero where nothing connects."""
+    seen = [channel for each in connections for channel in each]
+    by = [filter for filter, each in enumerate(connections) for _ in each]
+    full = jnp.zeros((*kernel.shape[:-2], channels, len(connections)), kernel.dtype)
+    return full.at[..., jnp.array(seen), jnp.array(by)].set(kernel[..., 0, :])
 
 
 def pad_spatial(x: Array, padding: Pads, mode: str) -> Array:

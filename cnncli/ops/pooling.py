@@ -2,44 +2,86 @@
 
 ``lax.reduce_window``'s gradient is slow on CPU; a chain of element-wise maxima over strided slices is ten times
 faster there and fuses everywhere. Ties send the gradient to the first maximum, as the definition and PyTorch do.
+Windows of many taps are reduced one axis after the other, the last first, which finds the same first maximum.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from cnncli.ops.convolution import Pads
+from cnncli.ops.windows import Pads, pad_with, taps
+
+MANY_TAPS = 16
 
 
 def max_pool(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
     """Maximum of each window. ``x`` (B, *spatial, C) -> (B, *out, C); padding never wins."""
-    return functools.reduce(_first_max, _taps(_pad(x, padding, -jnp.inf), size, stride))
+    return _reduce(_first_max, pad_with(x, padding, -jnp.inf), size, stride)
 
 
 def sum_pool(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
     """Sum of each window. ``x`` (B, *spatial, C) -> (B, *out, C); padding counts as 0."""
-    return functools.reduce(operator.add, _taps(_pad(x, padding, 0.0), size, stride))
+    return _reduce(operator.add, pad_with(x, padding, 0), size, stride)
+
+
+def norm_pool(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
+    """Euclidean norm of each window, with gradient 0 where it is 0."""
+    total = sum_pool(jnp.square(x), size, stride, padding)
+    some = total > 0
+    return jnp.where(some, jnp.sqrt(jnp.where(some, total, 1)), 0)
+
+
+def max_unpool(x: Array, pooled: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
+    """``x`` (B, *out, C) at the places where ``max_pool`` found the maxima of ``pooled`` (B, *spatial, C), zeros elsewhere.
+
+    Where overlapping windows share a maximum, the mean of theirs.
+    """
+    _, put_back = jax.vjp(lambda p: max_pool(p, size, stride, padding), lax.stop_gradient(pooled))
+    (total,) = put_back(x)
+    if all(s >= k for s, k in zip(stride, size, strict=True)):
+        return total
+    (count,) = put_back(jnp.ones_like(x))
+    return total / jnp.maximum(count, 1)
+
+
+def weighted_pool(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
+    """Mean of each window weighted by its own values, sum x^2 / sum x; ``x`` >= 0; 0 where all are 0."""
+    total = sum_pool(x, size, stride, padding)
+    some = total > 0
+    return jnp.where(some, sum_pool(jnp.square(x), size, stride, padding) / jnp.where(some, total, 1), 0)
+
+
+def sample_pool(
+    key: Array, x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads
+) -> Array:
+    """One value of each window, drawn in proportion to the values; ``x`` >= 0. The gradient goes to the drawn one."""
+    window = list(taps(pad_with(x, padding, 0), size, stride))
+    sums = [lax.stop_gradient(window[0]).astype(jnp.float32)]
+    for tap in window[1:]:
+        sums.append(sums[-1] + lax.stop_gradient(tap).astype(jnp.float32))
+    drawn = jax.random.uniform(key, sums[-1].shape) * sums[-1]  # (B, *out, C)
+    y = window[-1]
+    for tap, upto in zip(reversed(window[:-1]), reversed(sums[:-1]), strict=True):
+        y = jnp.where(drawn < upto, tap, y)
+    return y
+
+
+def _reduce(
+    combine: Callable[[Array, Array], Array], x: Array, size: tuple[int, ...], stride: tuple[int, ...]
+) -> Array:
+    """Fold every window with ``combine``, in reading order."""
+    count = functools.reduce(operator.mul, size)
+    if count <= MANY_TAPS or len(size) == 1:
+        return functools.reduce(combine, taps(x, size, stride))
+    rows = functools.reduce(combine, taps(x, (1, size[1]), (1, stride[1])))
+    return functools.reduce(combine, taps(rows, (size[0], 1), (stride[0], 1)))
 
 
 def _first_max(a: Array, b: Array) -> Array:
     return jnp.where((b > a) | (b != b), b, a)  # b != b: NaN wins, as in PyTorch
-
-
-def _pad(x: Array, padding: Pads, value: float) -> Array:
-    if all(side == 0 for sides in padding for side in sides):
-        return x
-    return jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=value)
-
-
-def _taps(x: Array, size: tuple[int, ...], stride: tuple[int, ...]) -> Iterator[Array]:
-    """For every tap of the window in reading order, its value at every output position."""
-    outs = [(n - k) // s + 1 for n, k, s in zip(x.shape[1:-1], size, stride, strict=True)]
-    for tap in itertools.product(*(range(k) for k in size)):
-        end = [t + (o - 1) * s + 1 for t, o, s in zip(tap, outs, stride, strict=True)]
-        yield lax.slice(x, (0, *tap, 0), (x.shape[0], *end, x.shape[-1]), (1, *stride, 1))

@@ -83,6 +83,15 @@ def save(folder: Path, contents: Contents, validation: Mapping[str, float] | Non
     return final
 
 
+def set_aside(folder: Path) -> Path:
+    """Rename a damaged checkpoint, so that it is neither used nor in the way, nor lost; its new path."""
+    aside = folder.with_name(f"damaged-{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    os.rename(folder, aside)
+    sync_folder(folder.parent)
+    return aside
+
+
 def prune(folder: Path, keep: int) -> None:
     """Remove all but the newest ``keep`` and the best; and what an interrupted save left."""
     found = manifests(folder)

@@ -21,6 +21,7 @@ from cnncli.runs import checkpoint
 from cnncli.runs.directory import Run, append_line
 from cnncli.train.devices import Placement
 from cnncli.train.events import EpochRow, Events, Outcome, Progress
+from cnncli.train.health import Health, make_health, warnings
 from cnncli.train.prepare import Data, class_weights
 from cnncli.train.signals import Interrupted, Wish, stop_wish
 from cnncli.train.state import TrainState, optimizer_to_arrays, params_to_arrays
@@ -90,6 +91,7 @@ class Session:
         weights = None if counts is None else jax.device_put(counts, whole)
         steps = make_run(config, self.model, self.optimizer, len(self.classes), weights)
         self._steps = jax.jit(steps, donate_argnums=0, out_shardings=(whole, whole))
+        self.health = make_health(config, self.model, self.optimizer, len(self.classes)) if config.train.watch else None
         self._compiled: dict[int, Any] = {}
         self.compile_seconds = 0.0
         # XLA on CPU computes convolutions' weight gradients slowly inside a loop: there, one step a call.
@@ -128,6 +130,15 @@ class Session:
             return None
         size = self.order.batch_size
         return evaluate(self.count, state.shipped, self.device_constants, split, size, self.place.batch)
+
+    def look(self, state: TrainState, step: int) -> Health:
+        """Each layer's health on the batch that comes after ``step``; empty unless asked for."""
+        if self.health is None:
+            return {}
+        rows = jax.device_put(self.order.steps(step, step + 1)[0], self.place.batch)
+        key = jax.random.fold_in(jax.random.key(self.config.seed), step)
+        found = jax.device_get(self.health(state, self.images, self.labels, self.device_constants, rows, key))
+        return {layer: {name: float(value) for name, value in figures.items()} for layer, figures in found.items()}
 
     def save(self, state: TrainState, memory: Memory, validation: dict[str, float] | None) -> None:
         """Commit a checkpoint, then prune."""
@@ -173,11 +184,22 @@ def fit(session: Session, state: TrainState, memory: Memory, events: Events, spe
         session.compiled(state, min(session.steps_per_call, session.per_epoch))
         events.compiled(session.compile_seconds)
         while memory.step < session.total:
+            if memory.step % session.per_epoch == 0:
+                _look(session, state, memory.step, events)
             state = _stretch(session, state, memory, events, clock)
             if memory.step % session.per_epoch == 0 and _end_of_epoch(session, state, memory, events, clock):
                 break
             _maybe_save(session, state, memory, wish)
     return _outcome(session, memory, clock)
+
+
+def _look(session: Session, state: TrainState, step: int, events: Events) -> None:
+    """Before an epoch: each layer's health into the metrics, and what is wrong in words."""
+    if health := session.look(state, step):
+        line = {"kind": "health", "step": step + 1, "epoch": step // session.per_epoch + 1, "layers": health}
+        append_line(session.run.metrics, line)
+    for text in warnings(health):
+        events.note(text)
 
 
 def _stretch(session: Session, state: TrainState, memory: Memory, events: Events, clock: Clock) -> TrainState:

@@ -26,7 +26,7 @@ from cnncli.train.trained import Trained, on_devices, open_checkpoint
 from cnncli.train.validate import evaluate
 
 # What a finished or broken run may be continued with; everything else would make it another training.
-MAY_CHANGE = ("epochs", "max_time", "early_stop", "log_every", "save_every", "keep")
+MAY_CHANGE = ("epochs", "max_time", "early_stop", "watch", "log_every", "save_every", "keep")
 
 
 def train(loaded: Loaded, root: Path, events: Events) -> Outcome:
@@ -72,14 +72,15 @@ def resume(path: Path, overrides: Sequence[str], events: Events) -> Outcome:
 
 
 def newest_sound(run: Run, loaded: Loaded, events: Events) -> Trained:
-    """The newest checkpoint that verifies; older ones are taken in words. CheckpointError when none is sound."""
+    """The newest checkpoint that verifies; damaged ones are set aside in words. CheckpointError when none is sound."""
     found = checkpoint.manifests(run.checkpoints)
     problems: list[Any] = []
     for manifest in reversed(found):
         try:
             trained = open_checkpoint(run, loaded, manifest.folder)
         except CheckpointError as error:
-            events.note(f"{error}; using the checkpoint before it")
+            aside = checkpoint.set_aside(manifest.folder)
+            events.note(f"{error} Set aside as {aside.name}; using the checkpoint before it.")
             problems += error.problems
             continue
         return trained

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,8 @@ import optax
 from jax import Array
 
 from cnncli.config.schema import Config
-from cnncli.data.augment import augment
-from cnncli.data.preprocess import apply_values
-from cnncli.layers.base import name_hash
-from cnncli.model import Model, Weights
+from cnncli.model import Model
+from cnncli.train.objective import make_objective, training_batch
 from cnncli.train.state import TrainState
 
 INIT, STEPS = 0, 1  # what the seed's two families of keys are for
@@ -36,14 +34,6 @@ def first_state(config: Config, model: Model, optimizer: optax.GradientTransform
     return TrainState(jnp.zeros((), jnp.int32), *weights, optimizer.init(weights.params), ema)
 
 
-class Targets(NamedTuple):
-    """What a batch should give: ``labels`` (B,), and of mixed images the ``others`` and the labels' own ``share``."""
-
-    labels: Array
-    others: Array | None
-    share: Array | None
-
-
 def make_run(
     config: Config,
     model: Model,
@@ -56,35 +46,13 @@ def make_run(
     Gives the new state and the steps' ``loss`` (K,) float32 and ``correct`` (K,) int32. Every random number is a
     function of (seed, step) alone. ``class_weights`` (C,): what an example of each class counts, None for 1 each.
     """
-    loss, decay = config.train.loss, config.train.ema
-    keys = jax.random.fold_in(jax.random.key(config.seed), STEPS)
-
-    def mean_loss(outputs: Array, y: Targets) -> Array:
-        each = loss.per_example(outputs, y.labels, classes)
-        if y.others is not None:
-            each = y.share * each + (1 - y.share) * loss.per_example(outputs, y.others, classes)
-        if class_weights is None:
-            return each.mean()
-        weights = class_weights[y.labels]
-        return (weights * each).sum() / weights.sum()
-
-    def objective(params: Any, state: Any, x: Array, y: Targets, key: Array) -> tuple[Array, tuple[Any, Array]]:
-        outputs, heads, new = model.apply_training(Weights(params, state), x, key, undo=loss.undoes)
-        correct = (loss.probabilities(outputs).argmax(-1) == y.labels).sum(dtype=jnp.int32)
-        value = mean_loss(outputs, y)
-        for weight, side in heads:
-            value = value + weight * mean_loss(side, y)
-        return value, (new, correct)
+    decay, keys = config.train.ema, jax.random.fold_in(jax.random.key(config.seed), STEPS)
+    gradient = jax.value_and_grad(make_objective(config, model, classes, class_weights), has_aux=True)
 
     def run(state: TrainState, images: Array, labels: Array, constants: Any, rows: Array) -> Any:
         def step(state: TrainState, rows: Array) -> tuple[TrainState, dict[str, Array]]:
             key = jax.random.fold_in(keys, state.step)
-            x = images[rows].astype(jnp.float32)  # (B, H, W, C)
-            y, own = labels[rows], jax.random.fold_in(key, name_hash("augment"))
-            x, partners, share = augment(config.data.augment, constants, own, x)
-            x = apply_values(config.data.preprocess, constants, x)
-            targets = Targets(y, None if partners is None else y[partners], share)
-            gradient = jax.value_and_grad(objective, has_aux=True)
+            x, targets = training_batch(config, constants, images[rows], labels[rows], key)
             (value, (new, correct)), slope = gradient(state.params, state.state, x, targets, key)
             with jax.numpy_dtype_promotion("standard"):  # Optax is not written for the strict rules
                 updates, inner = optimizer.update(slope, state.optimizer, state.params)

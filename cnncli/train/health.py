@@ -1,0 +1,80 @@
+"""Training health: what each layer's activations, gradients and updates look like, before each epoch on its first batch.
+
+``activation``: mean absolute output. ``gradient``: mean absolute gradient of the parameters. ``update``: length of the
+update over the length of the weights. ``dead``: share of channels that rest at a flat end of their function for every
+image of the batch. ``saturated``: share of values there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from cnncli.config.schema import Config
+from cnncli.graph import Node
+from cnncli.model import Model, Weights
+from cnncli.train.objective import make_objective, training_batch
+from cnncli.train.state import TrainState
+
+DEAD, SATURATED = 0.5, 0.75  # shares above which a layer is called so
+VANISHING = 1e-3  # gradient over that of the layer with the largest
+NEAR = 0.01  # how near a flat end counts as there
+Health = dict[str, dict[str, float]]
+
+
+def make_health(
+    config: Config, model: Model, optimizer: optax.GradientTransformation, classes: int
+) -> Callable[..., dict[str, dict[str, Array]]]:
+    """A compiled ``health(state, images, labels, constants, rows, key)`` -> figures of every layer."""
+    objective = make_objective(config, model, classes)
+
+    @jax.jit
+    def health(state: TrainState, images: Array, labels: Array, constants: Any, rows: Array, key: Array) -> Any:
+        x, targets = training_batch(config, constants, images[rows], labels[rows], key)
+        values = model.values(Weights(state.params, state.state), x, key)
+        slope = jax.grad(objective, has_aux=True)(state.params, state.state, x, targets, key)[0]
+        with jax.numpy_dtype_promotion("standard"):
+            updates = optimizer.update(slope, state.optimizer, state.params)[0]
+        return {node.name: _figures(node, values[node.name], state.params, slope, updates) for node in model.graph.main}
+
+    return health
+
+
+def _figures(node: Node, y: Array, params: Any, slope: Any, updates: Any) -> dict[str, Array]:
+    y = y.astype(jnp.float32)
+    found = {"activation": jnp.abs(y).mean()}
+    names = [f"{node.name}.{name}" for name in node.weights if f"{node.name}.{name}" in params]
+    if names:
+        count = sum(params[name].size for name in names)
+        found["gradient"] = sum(jnp.abs(slope[name]).sum() for name in names) / count
+        lengths = [optax.tree.norm([tree[name] for name in names]) for tree in (updates, params)]
+        found["update"] = lengths[0] / jnp.maximum(lengths[1], 1e-12)
+    if ends := node.layer.flat_ends():
+        flat = jnp.stack([jnp.abs(y - end) < NEAR * max(abs(end), 1) if end else y == 0 for end in ends]).any(0)
+        found["dead"] = flat.all(tuple(range(y.ndim - 1))).mean(dtype=jnp.float32)
+        found["saturated"] = flat.mean(dtype=jnp.float32)
+    return found
+
+
+def warnings(health: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """What is wrong, in words; nothing for a healthy network."""
+    gradients = {name: figures["gradient"] for name, figures in health.items() if "gradient" in figures}
+    largest = max(gradients, key=lambda name: gradients[name], default="")
+    found = []
+    for name, figures in health.items():
+        if figures.get("dead", 0) > DEAD:
+            found.append(f"{name}: {figures['dead']:.0%} of its units are dead (the same for every image; no gradient "
+                         "passes): try a smaller learning rate, batch_norm before it, or leaky_relu")  # fmt: skip
+        elif figures.get("saturated", 0) > SATURATED and "relu" not in name:
+            found.append(f"{name}: {figures['saturated']:.0%} of its values are saturated (its slope is nearly 0 there): "
+                         "try smaller initial weights, batch_norm before it, or relu")  # fmt: skip
+        if name in gradients and gradients[name] < VANISHING * gradients[largest]:
+            share = gradients[largest] / gradients[name] if gradients[name] else float("inf")
+            found.append(f"{name}: its gradient vanishes ({share:,.0f} times smaller than {largest}'s): try relu, "
+                         "batch_norm, residual connections or he_normal")  # fmt: skip
+    return found

@@ -1,0 +1,62 @@
+"""What a batch is and what training makes small on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from cnncli.config.schema import Config
+from cnncli.data.augment import augment
+from cnncli.data.preprocess import apply_values
+from cnncli.layers.base import name_hash
+from cnncli.model import Model, Weights
+
+
+class Targets(NamedTuple):
+    """What a batch should give: ``labels`` (B,), and of mixed images the ``others`` and the labels' own ``share``."""
+
+    labels: Array
+    others: Array | None = None
+    share: Array | None = None
+
+
+def training_batch(config: Config, constants: Any, x: Array, y: Array, key: Array) -> tuple[Array, Targets]:
+    """Stored images ``x`` (B, ...) and labels as the network gets them in training: augmented, then value steps."""
+    own = jax.random.fold_in(key, name_hash("augment"))
+    x, partners, share = augment(config.data.augment, constants, own, x.astype(jnp.float32))
+    x = apply_values(config.data.preprocess, constants, x)
+    return x, Targets(y, None if partners is None else y[partners], share)
+
+
+Objective = Callable[[Any, Any, Array, Targets, Array], tuple[Array, tuple[Any, Array]]]
+
+
+def make_objective(config: Config, model: Model, classes: int, class_weights: Array | None = None) -> Objective:
+    """``objective(params, state, x, targets, key)`` -> mean loss, (new state, number of correct images).
+
+    ``class_weights`` (C,): what an example of each class counts, None for 1 each.
+    """
+    loss = config.train.loss
+
+    def mean_loss(outputs: Array, y: Targets) -> Array:
+        each = loss.per_example(outputs, y.labels, classes)
+        if y.others is not None:
+            each = y.share * each + (1 - y.share) * loss.per_example(outputs, y.others, classes)
+        if class_weights is None:
+            return each.mean()
+        weights = class_weights[y.labels]
+        return (weights * each).sum() / weights.sum()
+
+    def objective(params: Any, state: Any, x: Array, y: Targets, key: Array) -> tuple[Array, tuple[Any, Array]]:
+        outputs, heads, new = model.apply_training(Weights(params, state), x, key, undo=loss.undoes)
+        correct = (loss.probabilities(outputs).argmax(-1) == y.labels).sum(dtype=jnp.int32)
+        value = mean_loss(outputs, y)
+        for weight, side in heads:
+            value = value + weight * mean_loss(side, y)
+        return value, (new, correct)
+
+    return objective
