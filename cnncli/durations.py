@@ -1,7 +1,5 @@
 """Lengths of training as people say them: ``5 epochs``, ``500 steps``, ``10 %``; and of time: ``30 min``."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Any
 
@@ -10,15 +8,16 @@ from pydantic_core import PydanticCustomError
 
 from cnncli.spec import check, describe
 
-_DURATION = r"([0-9]+(?:\.[0-9]+)?)\s*(epochs?|steps?|%)"
-_TIME = r"([0-9]+(?:\.[0-9]+)?)\s*(s|sec|seconds?|min|minutes?|h|hours?)"
+_NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
+_DURATION = rf"({_NUMBER})\s*(epochs?|steps?|%)"
+_TIME = rf"({_NUMBER})\s*(s|sec|seconds?|min|minutes?|h|hours?)"
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 def _duration(value: Any) -> Any:
     if not isinstance(value, str) or not re.fullmatch(_DURATION, value):
-        hint = f"Write {value} epochs, {value} steps or {value} %." if isinstance(value, (int, float)) else (
-            "Write 5 epochs, 500 steps or 10 %.")  # fmt: skip
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e9
+        hint = f"Write {value} epochs, {value} steps or {value} %." if number else "Write 5 epochs, 500 steps or 10 %."
         raise PydanticCustomError("duration", "expected a length of training, got {got}",
                                   {"got": describe(value), "hint": hint})  # fmt: skip
     return value
@@ -31,8 +30,17 @@ def _time(value: Any) -> Any:
     return value
 
 
+def _long(value: Any) -> Any:
+    """More than nothing."""
+    if isinstance(value, str) and (number := re.match(_NUMBER, value)) and float(number[0]) == 0:
+        raise PydanticCustomError("nothing", "expected more than 0, got {got}", {"got": describe(value)})
+    return value
+
+
 Duration = Annotated[str, check(_duration), WithJsonSchema({"type": "string", "pattern": f"^{_DURATION}$"})]
 Time = Annotated[str, check(_time), WithJsonSchema({"type": "string", "pattern": f"^{_TIME}$"})]
+LongDuration = Annotated[Duration, check(_long)]
+LongTime = Annotated[Time, check(_long)]
 
 
 def in_steps(duration: str, per_epoch: int, total: int) -> int:

@@ -41,7 +41,9 @@ class CrossEntropy(Loss):
     Example: `cross_entropy: {label_smoothing: 0.1}`
     """
 
-    words: ClassVar[tuple[str, ...]] = ("crossentropy", "softmax_cross_entropy", "categorical_crossentropy", "nll", "ce")
+    words: ClassVar[tuple[str, ...]] = (
+        "crossentropy", "softmax_cross_entropy", "categorical_crossentropy", "nll", "ce",
+    )  # fmt: skip
     undoes: ClassVar[str] = "softmax"
 
     label_smoothing: float = Field(
@@ -75,7 +77,8 @@ class Focal(Loss):
         import optax
 
         entropy = optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
-        return jnp.power(-jnp.expm1(-entropy), self.gamma) * entropy
+        wrong = jnp.maximum(-jnp.expm1(-entropy), 1e-12)  # 1 - p; at 0 a power below 1 has no slope
+        return jnp.power(wrong, self.gamma) * entropy
 
 
 class MeanSquaredError(Loss):
@@ -97,13 +100,13 @@ class MeanSquaredError(Loss):
         return jnp.square(outputs - _targets(outputs, labels, classes)).mean(-1)
 
     def probabilities(self, outputs: "Array") -> "Array":
-        """Outputs cut at 0 and scaled to the sum 1; one output p is (1 - p, p)."""
+        """Outputs scaled to the sum 1, shifted first if any is below 0; one output p is (1 - p, p)."""
         import jax.numpy as jnp
 
         if outputs.shape[-1] == 1:
             second = jnp.clip(outputs, 0, 1)
             return jnp.concatenate([1 - second, second], -1)
-        positive = jnp.maximum(outputs, 1e-9)
+        positive = outputs - jnp.minimum(outputs.min(-1, keepdims=True), 0) + 1e-9  # the largest stays the largest
         return positive / positive.sum(-1, keepdims=True)
 
 
@@ -126,14 +129,10 @@ class BinaryCrossEntropy(Loss):
         return optax.sigmoid_binary_cross_entropy(outputs, _targets(outputs, labels, classes)).mean(-1)
 
     def probabilities(self, outputs: "Array") -> "Array":
-        """Sigmoids scaled to the sum 1; one output is (1 - p, p)."""
+        """Sigmoids scaled to the sum 1, taken through their logarithms; one output is (1 - p, p)."""
         import jax
-        import jax.numpy as jnp
 
-        yes = jax.nn.sigmoid(outputs)
-        if outputs.shape[-1] == 1:
-            return jnp.concatenate([1 - yes, yes], -1)
-        return yes / jnp.maximum(yes.sum(-1, keepdims=True), 1e-9)
+        return jax.nn.softmax(_two_scores(outputs) if outputs.shape[-1] == 1 else jax.nn.log_sigmoid(outputs), -1)
 
 
 class Hinge(Loss):
@@ -162,10 +161,8 @@ class Hinge(Loss):
     def probabilities(self, outputs: "Array") -> "Array":
         """Softmax of the scores; one score s counts as (0, s)."""
         import jax
-        import jax.numpy as jnp
 
-        scores = jnp.concatenate([jnp.zeros_like(outputs), outputs], -1) if outputs.shape[-1] == 1 else outputs
-        return jax.nn.softmax(scores, -1)
+        return jax.nn.softmax(_two_scores(outputs) if outputs.shape[-1] == 1 else outputs, -1)
 
 
 class RbfMap(Loss):
@@ -200,6 +197,13 @@ def _targets(outputs: "Array", labels: "Array", classes: int) -> "Array":
     if outputs.shape[-1] == 1:
         return labels.astype(jnp.float32)[:, None]
     return jax.nn.one_hot(labels, classes)
+
+
+def _two_scores(outputs: "Array") -> "Array":
+    """One score s (B, 1) as (0, s) (B, 2), whose softmax is (1 - sigmoid(s), sigmoid(s))."""
+    import jax.numpy as jnp
+
+    return jnp.concatenate([jnp.zeros_like(outputs), outputs], -1)
 
 
 LOSSES = (CrossEntropy, MeanSquaredError, BinaryCrossEntropy, Hinge, Focal, RbfMap)

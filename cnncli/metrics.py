@@ -22,8 +22,8 @@ class Result:
 
     @property
     def accuracy(self) -> float:
-        """Share of images on the diagonal."""
-        return int(np.trace(self.confusion)) / self.examples
+        """Share of images on the diagonal, 0 of none."""
+        return _ratio(np.trace(self.confusion), self.examples)
 
     def per_class(self, classes: tuple[str, ...]) -> list[dict[str, Any]]:
         """Precision, recall, F1 (0 where undefined) and support of every class."""

@@ -3,23 +3,20 @@
 import ast
 import functools
 import importlib.util
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Discriminator, Field, NonNegativeFloat, PositiveFloat, Tag, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, NonNegativeFloat, PositiveFloat, create_model
 
-from cnncli.spec import FIELD_WORDS, Spec, check, describe, did_you_mean
+from cnncli.spec import Choice, Spec
 
 if TYPE_CHECKING:
     import optax
 
     from cnncli.schedules import Rate
-
-Scalar = bool | int | float | str | None
-
 
 class Optimizer(Spec):
     """Base: how gradients become updates."""
@@ -56,129 +53,127 @@ class Sgd(Optimizer):
         return optax.chain(decay, optax.sgd(rate, self.momentum or None, self.nesterov))
 
 
-class Named(Optimizer):
-    """An optimizer of Optax by its name, with the arguments of the installed Optax's own function.
+# Ours is `sgd`; two need the loss itself; the noise comes from a key that no checkpoint holds.
+LEFT_OUT = ("sgd", "lbfgs", "polyak_sgd", "noisy_sgd")
 
-    Example: `adamw: {lr: 0.001, weight_decay: 0.01}`
-    """
 
-    name: str
-    arguments: dict[str, Scalar] = {}
+@dataclass(frozen=True)
+class Argument:
+    """One argument of an Optax function that a config can set. ``default``: None also where it has none."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _from_yaml(cls, value: Any) -> Any:
-        if not isinstance(value, tuple):
-            return value
-        name, fields = value
-        lr = {"lr": fields["lr"]} if "lr" in fields else {}
-        arguments = {key: item for key, item in fields.items() if key != "lr"}
-        problems = list(_wrong_arguments(name, arguments))
-        if problems:
-            raise PydanticCustomError("arguments", "wrong arguments", {"problems": problems})
-        return {"name": name, "arguments": arguments, **lr}
-
-    def to_yaml(self) -> Any:
-        """By its own name."""
-        return {self.name: {"lr": self.lr, **self.arguments}}
-
-    def build(self, rate: "Rate", decays: Callable[[Any], Any]) -> "optax.GradientTransformation":
-        """The Optax function called."""
-        import optax
-
-        mask = {key: decays for key in ("mask", "weight_decay_mask") if key in signatures()[self.name].hidden}
-        return getattr(optax, self.name)(learning_rate=rate, **mask, **self.arguments)
+    type: Any
+    default: Any
+    required: bool
+    meaning: str
 
 
 @dataclass(frozen=True)
 class Signature:
-    """Arguments a config can set, with their defaults; ``required``: without one; ``hidden``: functions and masks."""
+    """What a config sees of an Optax function; ``hidden``: its other arguments, functions and masks among them."""
 
-    defaults: dict[str, Scalar]
-    required: tuple[str, ...]
+    summary: str
+    arguments: dict[str, Argument]
     hidden: tuple[str, ...]
 
 
 @functools.cache
 def signatures() -> dict[str, Signature]:
-    """Every optimizer of the installed Optax that takes a learning rate, read from its source without importing JAX."""
+    """Every optimizer of the installed Optax that a config can hold, read from its source without importing JAX."""
     spec = importlib.util.find_spec("optax")
     assert spec
     assert spec.origin
     tree = ast.parse((Path(spec.origin).parent / "_src" / "alias.py").read_text(encoding="utf-8"))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
-    found = {node.name: _signature(node) for node in functions if node.name not in ("sgd", "lbfgs", "polyak_sgd")}
-    return {name: signature for name, signature in found.items() if "learning_rate" in signature.hidden}
+    found = {node.name: _signature(node) for node in functions if node.name not in LEFT_OUT}
+    return {name: signature for name, signature in found.items() if signature}
 
 
-def _signature(function: ast.FunctionDef) -> Signature:
-    arguments = [*function.args.args, *function.args.kwonlyargs]
-    values = [None] * (len(function.args.args) - len(function.args.defaults)) + function.args.defaults
-    values += function.args.kw_defaults
-    defaults: dict[str, Scalar] = {}
-    required, hidden = [], []
-    for argument, value in zip(arguments, values, strict=True):
-        words = ast.unparse(argument.annotation) if argument.annotation else ""
-        if argument.arg == "learning_rate" or "Callable" in words or "mask" in argument.arg or "dtype" in words.lower():
-            hidden.append(argument.arg)
-        elif value is None:
-            required.append(argument.arg)
+def _signature(function: ast.FunctionDef) -> Signature | None:
+    """None where there is no learning rate, or an argument must be given that a config cannot hold."""
+    listed, text = function.args, ast.get_docstring(function) or ""
+    defaults: list[ast.expr | None] = [None] * (len(listed.args) - len(listed.defaults))
+    defaults += [*listed.defaults, *listed.kw_defaults]
+    arguments, hidden = {}, []
+    for argument, default in zip([*listed.args, *listed.kwonlyargs], defaults, strict=True):
+        name = argument.arg
+        kind = _type(name, ast.unparse(argument.annotation) if argument.annotation else "")
+        if kind is not None and (default is None or isinstance(default, (ast.Constant, ast.UnaryOp))):
+            value = None if default is None else ast.literal_eval(default)
+            arguments[name] = Argument(kind, value, default is None, _meaning(name, text))
+        elif default is None and name != "learning_rate":
+            return None
         else:
-            defaults[argument.arg] = _literal(value)
-    return Signature(defaults, tuple(required), tuple(hidden))
-
-
-def _literal(value: ast.expr) -> Scalar:
-    try:
-        found = ast.literal_eval(value)
-    except ValueError:
+            hidden.append(name)
+    if "learning_rate" not in hidden:
         return None
-    return found if isinstance(found, (bool, int, float, str)) else None
+    return Signature(_plain_text(text.split("\n\n")[0]), arguments, tuple(hidden))
 
 
-def _wrong_arguments(name: str, arguments: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """(argument, what is wrong, hint) for each."""
+def _type(name: str, annotation: str) -> Any:
+    """The type a config may give for an argument; None for what is not a number, a word or a truth."""
+    if name == "learning_rate" or "mask" in name or "dtype" in name:
+        return None
+    known = {"bool": bool, "int": int, "str": str, "float": float, "ArrayLike": float, "ScalarOrSchedule": float}
+    kind = next((kind for word, kind in known.items() if re.search(rf"\b{word}\b", annotation)), None)
+    bounds = next((field for pattern, field in _BOUNDS.items() if re.fullmatch(pattern, name)), None)
+    checked: Any = Annotated[float, bounds] if kind is float and bounds else kind
+    return checked | None if checked and re.search(r"\b(Optional|None)\b", annotation) else checked
+
+
+# Optax takes any number; outside these no optimizer means anything.
+_BOUNDS = {"b[1-3]|rho|decay|momentum": Field(ge=0, lt=1), "eps.*|weight_decay.*|min_norm|.*step_size": Field(ge=0)}
+
+
+def _meaning(name: str, docstring: str) -> str:
+    """The first sentence on an argument under ``Args:``."""
+    found = re.search(rf"^  {name}: (.*(?:\n    .*)*)", docstring, re.MULTILINE)
+    return _plain_text(found[1]).split(". ")[0].rstrip(".") if found else ""
+
+
+def _plain_text(text: str) -> str:
+    return re.sub(r":\w+:|`", "", " ".join(text.split()))
+
+
+class OptaxOptimizer(Optimizer):
+    """An optimizer of Optax by its name, with the arguments of the installed Optax's own function.
+
+    Example: `adamw: {lr: 0.001, weight_decay: 0.01}`
+    """
+
+    main: ClassVar[str | None] = "lr"
+
+    def build(self, rate: "Rate", decays: Callable[[Any], Any]) -> "optax.GradientTransformation":
+        """The Optax function called."""
+        import optax
+
+        hidden = signatures()[self.kind].hidden
+        masks = {key: decays for key in ("mask", "weight_decay_mask") if key in hidden}
+        arguments = {name: getattr(self, name) for name in signatures()[self.kind].arguments}
+        return getattr(optax, self.kind)(learning_rate=rate, **masks, **arguments)
+
+
+class Optimizers(Mapping[str, type[Optimizer]]):
+    """SGD and Optax's, by name. Optax's source is read when one of them is asked for."""
+
+    def __getitem__(self, name: str) -> type[Optimizer]:
+        return Sgd if name == "sgd" else _optax_optimizer(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("sgd", *signatures()))
+
+    def __len__(self) -> int:
+        return 1 + len(signatures())
+
+
+@functools.cache
+def _optax_optimizer(name: str) -> type[Optimizer]:
+    """The class of an Optax optimizer. KeyError where there is none of that name."""
     signature = signatures()[name]
-    known = [*signature.defaults, *signature.required]
-    wrong = []
-    for key, value in arguments.items():
-        if key not in known:
-            wrong.append((key, f"{name} has no argument '{key}'", did_you_mean(key, [*known, "lr"], FIELD_WORDS)))
-        elif not _fits(value, signature.defaults.get(key)):
-            kind = "true or false" if isinstance(signature.defaults.get(key), bool) else "a number"
-            wrong.append((key, f"expected {kind}, got {describe(value)}", ""))
-    wrong += [("", f"{name} needs {key}", "") for key in signature.required if key not in arguments]
-    return wrong
+    fields: dict[str, Any] = {
+        key: (each.type, Field(... if each.required else each.default, description=each.meaning))
+        for key, each in signature.arguments.items()
+    }
+    return create_model(name, __base__=OptaxOptimizer, __doc__=signature.summary, **fields)
 
 
-def _fits(value: Any, default: Scalar) -> bool:
-    if isinstance(default, bool):
-        return isinstance(value, bool)
-    if isinstance(default, str):
-        return isinstance(value, str)
-    return value is None if not isinstance(value, (bool, int, float)) else not isinstance(value, bool) or default is None
-
-
-def _choose(value: Any) -> Any:
-    """``{adamw: {...}}`` to the spec it names."""
-    if isinstance(value, Optimizer):
-        return value
-    kind = value if isinstance(value, str) else next(iter(value)) if isinstance(value, dict) and len(value) == 1 else None
-    if kind is None:
-        raise PydanticCustomError("not_a_spec", "expected one optimizer, as in `sgd: {{lr: 0.1}}`, got {got}",
-                                  {"got": describe(value)})  # fmt: skip
-    if kind != "sgd" and kind not in signatures():
-        hint = did_you_mean(str(kind), ["sgd", *signatures()], dict.fromkeys(Sgd.words, "sgd"))
-        raise PydanticCustomError("unknown_kind", "unknown optimizer '{kind}'", {"kind": str(kind), "hint": hint})
-    fields = {} if isinstance(value, str) or value[kind] is None else value[kind]
-    fields = fields if isinstance(fields, dict) else {"lr": fields}
-    return fields if kind == "sgd" else (kind, fields)
-
-
-_KINDS = {"type": "object", "minProperties": 1, "maxProperties": 1, "properties": {"sgd": {"type": ["object", "number"]}}}
-AnyOptimizer = Annotated[
-    Annotated[Sgd, Tag("sgd")] | Annotated[Named, Tag("named")],
-    Discriminator(lambda value: "named" if isinstance(value, (tuple, Named)) else "sgd"),
-    check(_choose),
-    WithJsonSchema(_KINDS),
-]
+AnyOptimizer = Annotated[Any, Choice(Optimizer.family, Optimizers())]

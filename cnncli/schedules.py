@@ -1,11 +1,11 @@
 """How the learning rate goes over the steps of training. Built from Optax's schedules."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from cnncli.durations import Duration, in_steps
+from cnncli.durations import Duration, LongDuration, in_steps
 from cnncli.spec import Spec, one_of, sequence
 
 if TYPE_CHECKING:
@@ -14,24 +14,48 @@ if TYPE_CHECKING:
 Rate = Callable[[Any], "Array | float"]  # step -> learning rate
 
 
+class Span(NamedTuple):
+    """A training in steps: ``total`` in all, ``per_epoch`` an epoch, the first ``warmup`` of them climbing."""
+
+    total: int
+    per_epoch: int
+    warmup: int
+
+    @property
+    def rest(self) -> int:
+        """Steps after the warm-up."""
+        return max(self.total - self.warmup, 1)
+
+    def steps(self, duration: str) -> int:
+        """A duration in steps."""
+        return in_steps(duration, self.per_epoch, self.total)
+
+
 class Schedule(Spec):
-    """Base. ``warmup``: the rate first climbs in a line from 0."""
+    """Base. ``warmup``: the rate first climbs in a line from 0 to where the schedule begins."""
 
     family: ClassVar[str] = "schedule"
 
     warmup: Duration = Field("0 steps", description="climb in a line from 0 for this long first")
 
     def build(self, lr: float, per_epoch: int, total: int) -> Rate:
-        """The rate at each step; ``total`` steps in all, ``per_epoch`` an epoch."""
+        """The rate at each step, counted from 0; ``total`` steps in all, ``per_epoch`` an epoch."""
+        import jax
         import optax
 
         warmup = in_steps(self.warmup, per_epoch, total)
-        after = self.after_warmup(lr, per_epoch, max(total - warmup, 1))
-        if not warmup:
-            return after
-        return optax.join_schedules([optax.linear_schedule(0.0, lr, warmup), after], [warmup])
+        after = self.after_warmup(lr, Span(total, per_epoch, warmup))
 
-    def after_warmup(self, lr: float, per_epoch: int, total: int) -> Rate:
+        def rate(step: Any) -> "Array | float":
+            with jax.numpy_dtype_promotion("standard"):  # Optax is not written for the strict rules
+                if not warmup:
+                    return after(step)
+                climb = optax.linear_schedule(0.0, after(0), warmup)
+                return optax.join_schedules([climb, after], [warmup])(step)
+
+        return rate
+
+    def after_warmup(self, lr: float, span: Span) -> Rate:
         """The rate, steps counted from the end of the warm-up."""
         raise TypeError(f"{self.kind} has no rate")
 
@@ -44,7 +68,7 @@ class Constant(Schedule):
 
     words: ClassVar[tuple[str, ...]] = ("none", "fixed")
 
-    def after_warmup(self, lr: float, per_epoch: int, total: int) -> Rate:
+    def after_warmup(self, lr: float, span: Span) -> Rate:
         """Lr."""
         import optax
 
@@ -52,7 +76,7 @@ class Constant(Schedule):
 
 
 class Step(Schedule):
-    """Times ``factor`` at each of the times in ``at``.
+    """Times ``factor`` at each of the times in ``at``, which count from the start of training.
 
     Example: `step: {at: [50 %, 75 %], factor: 0.1}`
     """
@@ -63,11 +87,11 @@ class Step(Schedule):
     at: sequence(Duration) = Field(description="when the rate drops")  # type: ignore[valid-type]
     factor: float = Field(0.1, gt=0, description="what it is multiplied by")
 
-    def after_warmup(self, lr: float, per_epoch: int, total: int) -> Rate:
+    def after_warmup(self, lr: float, span: Span) -> Rate:
         """Lr * factor^(drops so far)."""
         import optax
 
-        steps = [in_steps(each, per_epoch, total) for each in self.at]
+        steps = [span.steps(each) - span.warmup for each in self.at]
         drops = {step: self.factor ** steps.count(step) for step in steps}
         return optax.piecewise_constant_schedule(lr, drops)
 
@@ -81,13 +105,13 @@ class Exponential(Schedule):
     main: ClassVar[str | None] = "factor"
 
     factor: float = Field(gt=0, description="what the rate is multiplied by")
-    every: Duration = Field("1 epoch", description="how long that takes")
+    every: LongDuration = Field("1 epoch", description="how long that takes")
 
-    def after_warmup(self, lr: float, per_epoch: int, total: int) -> Rate:
+    def after_warmup(self, lr: float, span: Span) -> Rate:
         """Lr * factor^(step / every)."""
         import optax
 
-        return optax.exponential_decay(lr, max(in_steps(self.every, per_epoch, total), 1), self.factor)
+        return optax.exponential_decay(lr, max(span.steps(self.every), 1), self.factor)
 
 
 class Linear(Schedule):
@@ -98,13 +122,13 @@ class Linear(Schedule):
 
     main: ClassVar[str | None] = "end"
 
-    end: float = Field(0.0, ge=0, description="the last rate as a share of the first")
+    end: float = Field(0.0, ge=0, le=1, description="the last rate as a share of the first")
 
-    def after_warmup(self, lr: float, per_epoch: int, total: int) -> Rate:
+    def after_warmup(self, lr: float, span: Span) -> Rate:
         """From lr to end * lr."""
         import optax
 
-        return optax.linear_schedule(lr, lr * self.end, total)
+        return optax.linear_schedule(lr, lr * self.end, span.rest)
 
 
 class Cosine(Schedule):
@@ -118,11 +142,11 @@ class Cosine(Schedule):
 
     end: float = Field(0.0, ge=0, le=1, description="the last rate as a share of the first")
 
-    def after_warmup(self, lr: float, per_epoch: int, total: int) -> Rate:
-        """Lr * (end + (1 - end) * (1 + cos(pi * t)) / 2)."""
+    def after_warmup(self, lr: float, span: Span) -> Rate:
+        """Lr * (end + (1 - end) * (1 + cos(pi * t)) / 2), t from 0 to 1."""
         import optax
 
-        return optax.cosine_decay_schedule(lr, total, self.end)
+        return optax.cosine_decay_schedule(lr, span.rest, self.end)
 
 
 class OneCycle(Schedule):
@@ -138,11 +162,11 @@ class OneCycle(Schedule):
     start: float = Field(0.04, gt=0, le=1, description="the first rate as a share of the top")
     end: float = Field(4e-6, gt=0, le=1, description="the last rate as a share of the top")
 
-    def after_warmup(self, lr: float, per_epoch: int, total: int) -> Rate:
+    def after_warmup(self, lr: float, span: Span) -> Rate:
         """Two half cosines."""
         import optax
 
-        return optax.cosine_onecycle_schedule(total, lr, self.peak, 1 / self.start, self.start / self.end)
+        return optax.cosine_onecycle_schedule(span.rest, lr, self.peak, 1 / self.start, self.start / self.end)
 
 
 SCHEDULES = (Constant, Step, Exponential, Linear, Cosine, OneCycle)

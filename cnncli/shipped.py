@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from cnncli.errors import ConfigError, Place
@@ -18,9 +19,9 @@ def shipped() -> dict[str, Path]:
 def find_config(text: str) -> Path:
     """A config's path: the file itself, the config of a run's folder, or a shipped config by its name."""
     path = Path(text)
-    if (path / "resolved.yaml").is_file():
+    if os.path.isfile(path / "resolved.yaml"):  # os.path: a name too long is no file, not an error
         return path / "resolved.yaml"
-    if path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
+    if os.path.exists(path) or path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
         return path
     known = shipped()
     if text not in known:

@@ -24,7 +24,7 @@ FIELD_WORDS = {
     "neurons": "units", "hidden": "units", "learning_rate": "lr", "lr0": "lr", "eta": "lr", "p": "rate", "drop": "rate",
     "dropout_rate": "rate", "prob": "rate", "eps": "epsilon", "epsilon": "eps", "decay": "weight_decay momentum",
     "negative_slope": "slope", "alpha": "slope scale", "center": "bias", "gamma": "scale", "affine": "scale",
-    "beta1": "b1", "beta_1": "b1", "beta2": "b2", "beta_2": "b2", "betas": "b1", "l2": "weight_decay", "wd": "weight_decay",
+    "beta1": "b1", "beta_1": "b1", "beta2": "b2", "beta_2": "b2", "l2": "weight_decay", "wd": "weight_decay",
     "n_epochs": "epochs", "num_epochs": "epochs", "max_epochs": "epochs", "batch": "batch_size", "bs": "batch_size",
     "batchsize": "batch_size", "criterion": "loss", "scheduler": "schedule", "lr_scheduler": "schedule",
     "optim": "optimizer", "transforms": "preprocess", "transform": "preprocess", "augmentation": "augment",
@@ -114,11 +114,18 @@ def plain(value: Any) -> Any:
     return value
 
 
-def did_you_mean(word: str, known: Sequence[str], others: Mapping[str, str] | None = None) -> str:
-    """``Did you mean conv?``: another framework's word, a near miss, or the list of what is known."""
+def nearest(word: str, known: Sequence[str], others: Mapping[str, str] | None = None) -> str | None:
+    """Which of ``known`` was meant: by another framework's word for it (``others``), or a near miss."""
     written = snake_case(word)
-    match = next((name for name in (others or {}).get(written, "").split() if name in known), None)
-    match = match or next(iter(difflib.get_close_matches(written, known, n=1, cutoff=0.7)), None)
+    for name in (others or {}).get(written, "").split():
+        if name in known:
+            return name
+    return next(iter(difflib.get_close_matches(written, known, n=1, cutoff=0.7)), None)
+
+
+def did_you_mean(word: str, known: Sequence[str], others: Mapping[str, str] | None = None) -> str:
+    """``Did you mean conv?``, or the list of what is known."""
+    match = nearest(word, known, others)
     if match:
         return f"Did you mean {match}?"
     return f"Known: {', '.join(sorted(known))}." if known else ""
@@ -180,7 +187,7 @@ class Choice:
         return core_schema.no_info_plain_validator_function(self.validate)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        return {"title": self.family}
+        return {"family": self.family, "anyOf": [{"const": kind} for kind in self.members]}
 
 
 def one_of(members: Sequence[type[Spec]]) -> Any:

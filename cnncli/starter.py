@@ -1,19 +1,24 @@
 """``cnn init``: a first config to change."""
 
-from __future__ import annotations
-
+import json
 import re
 from pathlib import Path
 
+from cnncli.config.json_schema import json_schema
+from cnncli.config.reader import scalar
 from cnncli.config.schema import RUN_NAME
 from cnncli.errors import ConfigError, MachineError, Place
 from cnncli.shipped import shipped
 
+SCHEMA = ".cnn-schema.json"  # beside the config, for its first line
 STARTER = """\
+# yaml-language-server: $schema=.cnn-schema.json
+# (with the line above, an editor that speaks YAML completes and checks what you type)
+#
 # A small convolutional network on the digits that come with cnncli.
 #   cnn inspect {name}.yaml      shapes and costs          cnn layers conv    every field of a layer
 #   cnn train {name}.yaml        trains it                 cnn train {name}.yaml train.epochs=3    with a change
-name: {name}
+name: {word}
 seed: 0                             # every random choice follows from it
 
 data:
@@ -45,15 +50,19 @@ train:
 
 
 def write_starter(name: str) -> Path:
-    """Write NAME.yaml here; never over a file that is there."""
+    """Write NAME.yaml here, never over a file that is there, and the schema that editors check it by."""
     name = name.removesuffix(".yaml")
     if not re.fullmatch(RUN_NAME, name):
         raise ConfigError.of(f"'{name}' is not a name for a config", "Use letters, digits, '.', '_' and '-'.")
     known, path = shipped(), Path(f"{name}.yaml")
-    text = known[name].read_text(encoding="utf-8") if name in known else STARTER.format(name=name)
+    if name in known:
+        text = known[name].read_text(encoding="utf-8").replace("$schema=schema.json", f"$schema={SCHEMA}", 1)
+    else:
+        text = STARTER.format(name=name, word=name if scalar(name) == name else f"'{name}'")
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(text)
+        Path(SCHEMA).write_text(json.dumps(json_schema(), indent=1), encoding="utf-8")
     except FileExistsError:
         raise ConfigError.of("is there already", "Choose another name, or move it away.", Place(str(path))) from None
     except OSError as error:

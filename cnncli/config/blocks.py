@@ -11,15 +11,16 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from cnncli.config.reader import Node
 from cnncli.errors import Problem
 from cnncli.layers import LAYERS
 from cnncli.spec import describe, did_you_mean
 
-MAX_VALUES = 200_000  # written out
+MAX_VALUES = 100_000  # written out
 MAX_DEPTH = 128
+NOTE = " (in "  # begins the note on what came from a block
 _NAME = re.compile(r"[^\W\d][\w-]*")
 _TAKEN = {"name", "from", *(layer.kind for layer in LAYERS)}
 
@@ -43,8 +44,8 @@ def expand_blocks(root: Node) -> tuple[Node, list[Problem]]:
     model = sections.get("model")
     if model and isinstance(model.value, dict) and "layers" in model.value:
         layers = _Writer(definitions, problems).write(model.value["layers"], 0)
-        sections["model"] = replace(model, value={**model.value, "layers": layers})
-    return replace(root, value=sections), list(dict.fromkeys(problems))
+        sections["model"] = model.having({**model.value, "layers": layers})
+    return root.having(sections), list(dict.fromkeys(problems))
 
 
 @dataclass
@@ -63,10 +64,10 @@ class _Writer:
         if depth > MAX_DEPTH or self.values > MAX_VALUES:
             return self._stopped(node, depth)
         if isinstance(node.value, list):
-            return replace(node, value=[self._item(item, depth + 1) for item in node.value])
+            return node.having([self._item(item, depth + 1) for item in node.value])
         if isinstance(node.value, dict):  # names in from: are layers' names, whatever blocks are called
             written = {key: item if key == "from" else self.write(item, depth + 1) for key, item in node.value.items()}
-            return replace(node, value=written)
+            return node.having(written)
         return node
 
     def _stopped(self, node: Node, depth: int) -> Node:
@@ -74,7 +75,7 @@ class _Writer:
         if not self.stopped:
             self._problem(node, f"the blocks write out to {much}")
         self.stopped = True
-        return replace(node, value=None)
+        return node.having(None)
 
     def _item(self, item: Node, depth: int) -> Node:
         keys = item.value if isinstance(item.value, dict) else [item.value] if isinstance(item.value, str) else []
@@ -83,20 +84,20 @@ class _Writer:
 
     def _use(self, block: Definition, item: Node, depth: int) -> Node:
         """One use. Beside its arguments the entry may hold a name and from."""
-        others = dict(item.value) if isinstance(item.value, dict) else {block.name: replace(item, value=None)}
+        others = dict(item.value) if isinstance(item.value, dict) else {block.name: item.having(None)}
         given = others.pop(block.name)
         if block.name in self.inside:
             self._problem(item, f"the block '{block.name}' calls itself ({' > '.join([*self.inside, block.name])})")
-            return replace(item, value="flatten")
-        note = f" (in {block.name}, used on line {item.place.line})" if item.place.line else f" (in {block.name})"
+            return item.having("flatten")
+        note = f"{NOTE}{block.name}, used on line {item.place.line})" if item.place.line else f"{NOTE}{block.name})"
         body = _fill(block.layers, self._arguments(block, given, note), note)
         self.inside.append(block.name)
         body = self.write(body, depth + 2)
         self.inside.pop()
         fields = {"layers": body, "of": Node(block.name, item.place, item.path)}
-        inner = replace(given, value=fields, keys=dict.fromkeys(fields, given.place))
-        place = item.keys.get(block.name, item.place)
-        return replace(item, value={"block": inner, **others}, keys={**item.keys, "block": place})
+        inner = Node(fields, given.place, given.path, dict.fromkeys(fields, given.place), given.note)
+        keys = {**item.keys, "block": item.keys.get(block.name, item.place)}
+        return Node({"block": inner, **others}, item.place, item.path, keys, item.note)
 
     def _arguments(self, block: Definition, given: Node, note: str) -> dict[str, Node]:
         """A value for every parameter: the given one, or the default, which may speak of parameters before it."""
@@ -113,7 +114,7 @@ class _Writer:
                 arguments[key] = _fill(default, arguments, note)
             else:
                 self._problem(given, f"{block.name} needs {key}")
-                arguments[key] = replace(given, value=None)
+                arguments[key] = given.having(None)
         return arguments
 
     def _named(self, block: Definition, given: Node) -> dict[str, Node]:
@@ -132,12 +133,13 @@ class _Writer:
 def _fill(node: Node, arguments: dict[str, Node], note: str) -> Node:
     """A copy of a block's body with arguments for ``$parameters``."""
     if isinstance(node.value, str) and node.value.startswith("$") and node.value[1:] in arguments:
-        return replace(arguments[node.value[1:]], note=note)
+        argument = arguments[node.value[1:]]
+        return argument.having(argument.value, note)
     if isinstance(node.value, list):
-        return replace(node, value=[_fill(item, arguments, note) for item in node.value], note=note)
+        return node.having([_fill(item, arguments, note) for item in node.value], note)
     if isinstance(node.value, dict):
-        return replace(node, value={key: _fill(item, arguments, note) for key, item in node.value.items()}, note=note)
-    return replace(node, note=note)
+        return node.having({key: _fill(item, arguments, note) for key, item in node.value.items()}, note)
+    return node.having(node.value, note)
 
 
 def _definitions(blocks: Node, problems: list[Problem]) -> dict[str, Definition]:
@@ -152,7 +154,7 @@ def _definitions(blocks: Node, problems: list[Problem]) -> dict[str, Definition]
 def _definition(name: str, node: Node, blocks: Node, problems: list[Problem]) -> Definition | None:
     place = blocks.keys[name]
     if not _NAME.fullmatch(name) or name in _TAKEN:
-        what = "is a layer already" if name in _TAKEN else "is not a name"
+        what = "is a word of its own" if name in _TAKEN else "is not a name"
         problems.append(Problem(f"'{name}' {what}", place, node.path, "Choose another name."))
         return None
     if not isinstance(node.value, dict) or "layers" not in node.value:
@@ -195,6 +197,5 @@ def _unknown_parameters(node: Node, params: list[str]) -> Iterator[Node]:
     """Every ``$word`` below ``node`` that is no parameter."""
     if isinstance(node.value, str) and node.value.startswith("$") and node.value[1:] not in params:
         yield node
-    children = node.value.values() if isinstance(node.value, dict) else node.value if isinstance(node.value, list) else ()
-    for child in children:
+    for child in node.children():
         yield from _unknown_parameters(child, params)

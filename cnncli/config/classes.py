@@ -29,7 +29,12 @@ def fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 def choices(info: FieldInfo) -> list[Choice]:
     """The families a field takes its specs from."""
-    return [each for each in _holders(info.annotation, *info.metadata) if isinstance(each, Choice)]
+    return [each for each in holders(info) if isinstance(each, Choice)]
+
+
+def holders(info: FieldInfo) -> list[Holder]:
+    """The classes and families a field's value is made of."""
+    return list(_holders(info.annotation, *info.metadata))
 
 
 def _below(holder: Holder, step: str) -> list[Holder]:
@@ -37,8 +42,8 @@ def _below(holder: Holder, step: str) -> list[Holder]:
         return [holder.members[step]] if step in holder.members else []
     known = fields(holder)
     if step in known:
-        return list(_holders(known[step].annotation, *known[step].metadata))
-    inner = [each for info in known.values() for each in _holders(info.annotation, *info.metadata)]
+        return holders(known[step])
+    inner = [each for info in known.values() for each in holders(info)]
     return [found for each in inner for found in _below(each, step)]  # what a short form leaves out
 
 

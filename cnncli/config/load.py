@@ -1,33 +1,32 @@
 """From a path and overrides to a checked config with its graph, or every problem at once."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from cnncli.config.blocks import expand_blocks
-from cnncli.config.check import problems_of
+from cnncli.config.check import in_order, problems_of
+from cnncli.config.classes import Location
 from cnncli.config.overrides import apply_overrides
-from cnncli.config.reader import Node, read_file
-from cnncli.config.schema import Config, DataSettings, ModelSettings
-from cnncli.data.augment import augmented_shape
-from cnncli.data.preprocess import shape_after
-from cnncli.errors import ConfigError, Problem, ShapeError
+from cnncli.config.reader import Node, file_text, read_text
+from cnncli.config.schema import MAX_NAME, Config, DataSettings, ModelSettings
+from cnncli.errors import ConfigError, Place, Problem, ShapeError
 from cnncli.graph import Graph, GraphError, build
 from cnncli.layers.base import times
 
 PARAMETER_BYTES = 12  # a float32 weight, its gradient and one optimizer slot
+MAX_PROBLEMS = 20  # shown at once: one screen
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checked config, its graph, and where each value stands (``root``)."""
+    """A checked config, its graph, and where each value stands (``root``). ``text``: the file as it was."""
 
     config: Config
     graph: Graph
@@ -35,114 +34,130 @@ class Loaded:
     path: Path
     text: str
 
-    def line(self, location: tuple[int | str, ...]) -> int | None:
+    def line(self, location: Location) -> int | None:
         """The line of a layer's entry, given its location in the list of layers."""
         return self.root.find(("model", "layers", *location)).place.line
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     """Read, override, write blocks out, validate and wire. ConfigError (exit 2) lists every problem at its place."""
-    root = apply_overrides(_named(read_file(path), path), overrides)
+    text = file_text(path)
+    root = apply_overrides(_named(read_text(text, str(path)), path), overrides)
     root, problems = expand_blocks(root)
+    if problems:  # with blocks half written out, errors of the model may not be the user's
+        root = root.having({**root.value, "model": root.having({})})
+    config, errors = _validate(Config, root.plain())
     if problems:
-        raise ConfigError(problems)
-    config, problems = _validate(Config, root, root)
-    model = config.model if config else _part(ModelSettings, root, "model")
-    graph, misfits = _wire(model, root) if model else (None, [])
-    problems += misfits
-    if config and graph:
-        problems += _static_problems(config, graph, root)
-    if problems:
-        raise ConfigError(problems)
-    assert config
-    assert graph
-    return Loaded(config, graph, root, path, path.read_text(encoding="utf-8-sig"))
+        raise _refused([*problems, *problems_of([each for each in errors if each["loc"][0] != "model"], root)])
+    graph, misfits = _wired(root, errors)
+    found = [*problems_of(errors, root), *misfits, *_data_misfits(root, errors), *_output_misfits(config, graph, root)]
+    if found or not config or not graph:
+        raise _refused(found)
+    return Loaded(config, graph, root, path, text)
+
+
+def _refused(problems: list[Problem]) -> ConfigError:
+    problems = in_order(problems)
+    if len(problems) > MAX_PROBLEMS:
+        more = f"and {len(problems) - MAX_PROBLEMS} more problems"
+        problems = [*problems[:MAX_PROBLEMS], Problem(more)]
+    return ConfigError(problems)
 
 
 def _named(root: Node, path: Path) -> Node:
     """The file's name for a missing ``name:``."""
     if "name" in root.value:
         return root
-    name = re.sub(r"[^\w.-]+|^[\W_]+", "-", path.stem).strip("-") or "run"
-    return replace(root, value={**root.value, "name": Node(name, root.place, "name")})
+    name = re.sub(r"[^\w.-]+", "-", path.stem).lstrip("-._")
+    name = name.encode()[:MAX_NAME].decode(errors="ignore") or "run"
+    return root.having({**root.value, "name": Node(name, Place(root.place.file), "name")})
 
 
-def _validate(model: type[BaseModel], node: Node, root: Node) -> tuple[Any, list[Problem]]:
+def _validate(model: type[BaseModel], value: Any) -> tuple[Any, list[ErrorDetails]]:
     try:
-        return model.model_validate(node.plain()), []
+        return model.model_validate(value), []
     except ValidationError as error:
-        return None, problems_of(error.errors(include_url=False), node, model)
+        return None, error.errors(include_url=False)
 
 
-def _part(model: type[BaseModel], root: Node, section: str) -> Any:
-    """One section by itself, so that its shapes can be checked while another section is wrong."""
-    node = root.value.get(section)
-    return _validate(model, node, root)[0] if node else None
-
-
-def _wire(model: ModelSettings, root: Node) -> tuple[Graph | None, list[Problem]]:
+def _wired(root: Node, errors: list[ErrorDetails]) -> tuple[Graph | None, list[Problem]]:
+    """The graph; or what does not fit, among the layers above the first wrong one."""
+    section = root.find(("model",)).plain()
+    wrong = [error["loc"][2] for error in errors if error["loc"][:2] == ("model", "layers") and len(error["loc"]) > 2]
+    if wrong:
+        section["layers"] = section["layers"][: min(each for each in wrong if isinstance(each, int))]
+    model, _ = _validate(ModelSettings, section)
+    if model is None:
+        return None, []
     try:
         return build(model.layers, model.input), []
     except GraphError as error:
         return None, [_misfit(root, each.location, each.message, each.hint) for each in error.misfits]
 
 
-def _misfit(root: Node, location: tuple[int | str, ...], message: str, hint: str) -> Problem:
+def _misfit(root: Node, location: Location, message: str, hint: str) -> Problem:
+    """A problem of the entry at ``location``, or of its from or name. An override that changed it is its place."""
     node = root.find(("model", "layers", *location))
-    kind = next((key for key in node.value if key not in ("name", "from")), "") if isinstance(node.value, dict) else ""
-    path = f"{node.path}.{kind}" if kind else node.path
-    return Problem(message + node.note, node.place, path, hint)
+    entry = node.value if isinstance(node.value, dict) else {}
+    kind = next((key for key in entry if key not in ("name", "from")), "")
+    word = "from" if message.startswith("from:") else "name" if message.startswith("the name ") else ""
+    place = _overridden(node) or (entry[word].place if word in entry else node.keys.get(kind, node.place))
+    return Problem(message + node.note, place, f"{node.path}.{kind}" if kind else node.path, hint)
 
 
-def _static_problems(config: Config, graph: Graph, root: Node) -> Iterator[Problem]:
-    """What is known to be wrong before any data is read."""
-    yield from _data_problems(config.data, config.model.input, root)
-    yield from _output_problems(config, graph, root)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if graph.params * PARAMETER_BYTES > memory:
-        node = root.find(("model", "layers"))
-        need, have = graph.params * PARAMETER_BYTES / 2**30, memory / 2**30
-        yield Problem(f"{graph.params:,} parameters need {need:,.0f} GiB to train, this machine has {have:,.0f} GiB",
-                      node.place, node.path, "`cnn inspect` shows which layers hold them.")  # fmt: skip
+def _overridden(node: Node) -> Place | None:
+    """The override that set something in ``node``."""
+    if node.place.line is None:
+        return node.place
+    return next((place for child in node.children() if (place := _overridden(child))), None)
 
 
-def _data_problems(data: DataSettings, wanted: tuple[int, ...], root: Node) -> Iterator[Problem]:
-    shape = data.source.image_shape()
-    if shape is None:
+def _data_misfits(root: Node, errors: list[ErrorDetails]) -> Iterator[Problem]:
+    """Images that do not fit the input, as far as is known before any data is read."""
+    data, _ = _validate(DataSettings, root.find(("data",)).plain())
+    if data is None or (shape := data.source.image_shape()) is None:
         return
-    steps = [("preprocess", index, step) for index, step in enumerate(data.preprocess)]
-    steps += [("augment", index, step) for index, step in enumerate(data.augment)]  # type: ignore[misc]
-    for section, index, step in steps:
-        try:
-            shape = step.out_shape(shape)
-        except ShapeError as error:
-            node = root.find(("data", section, index))
-            yield Problem(str(error) + node.note, node.place, node.path, error.hint)
-            return
-    if shape != wanted:
-        node = root.find(("model", "input"))
-        steps_said = " after preprocessing" if steps else ""
-        yield Problem(f"{data.source.kind} gives {times(shape)}{steps_said}, got {times(wanted)}",
+    for section in ("preprocess", "augment"):
+        for index, step in enumerate(getattr(data, section)):
+            try:
+                shape = step.out_shape(shape)
+            except ShapeError as error:
+                node = root.find(("data", section, index))
+                place = _overridden(node) or node.keys.get(step.kind, node.place)
+                yield Problem(str(error), place, node.path, error.hint)
+                return
+    node = root.find(("model", "input"))
+    wrong = any(error["loc"][:2] == ("model", "input") or error["loc"] == ("model",) for error in errors)
+    if not wrong and shape != (wanted := tuple(node.plain())):
+        steps = " after preprocessing" if data.preprocess or data.augment else ""
+        yield Problem(f"the input is {times(wanted)}, but {data.source.kind} gives {times(shape)}{steps}",
                       node.place, node.path, f"Try input: {list(shape)}.")  # fmt: skip
 
 
-def _output_problems(config: Config, graph: Graph, root: Node) -> Iterator[Problem]:
-    shape, classes = graph.output.shape, config.data.source.class_count()
-    location = graph.output.location
-    if len(shape) != 1:
-        yield _misfit(root, location, f"the network ends in {times(shape)}, a classifier needs one number per class",
-                      "End with flatten or global_avg_pool, then fc.")  # fmt: skip
-    elif classes and shape[0] not in config.train.loss.widths(classes):
-        at = _last_width(graph)
-        yield _misfit(root, at, f"{config.data.source.kind} has {classes} classes, the network gives {shape[0]} outputs",
-                      f"Try {classes}.")  # fmt: skip
+def _output_misfits(config: Config | None, graph: Graph | None, root: Node) -> Iterator[Problem]:
+    """Outputs that are not one number per class, and networks too large for this machine."""
+    if not config or not graph:
+        return
+    classes = config.data.source.class_count()
+    for shape, location, widths in _outputs(graph):
+        if len(shape) != 1:
+            what = f"the network ends in {times(shape)}, a classifier needs one number per class"
+            yield _misfit(root, location, what, "End with flatten or global_avg_pool, then fc.")
+        elif classes and shape[0] not in config.train.loss.widths(classes):
+            what = f"{config.data.source.kind} has {classes} classes, the network gives {shape[0]} outputs"
+            yield _misfit(root, widths, what, f"Try {classes}.")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if graph.params * PARAMETER_BYTES > memory:
+        node = root.find(("model", "layers"))
+        need, have = graph.params * PARAMETER_BYTES // 2**30, memory // 2**30
+        yield Problem(f"{graph.params:,} parameters need {need:,} GiB to train, this machine has {have:,} GiB",
+                      node.place, node.path, "`cnn inspect` shows which layers hold them.")  # fmt: skip
 
 
-def _last_width(graph: Graph) -> tuple[int | str, ...]:
-    """The last layer that decides the number of outputs."""
-    return next((node.location for node in reversed(graph.nodes) if node.params), graph.output.location)
-
-
-def final_shape(data: DataSettings, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of a stored image as the network sees it."""
-    return augmented_shape(data.augment, shape_after(data.preprocess, shape))
+def _outputs(graph: Graph) -> Iterator[tuple[tuple[int, ...], Location, Location]]:
+    """Of the network and each auxiliary head: its shape, the last layer, the last layer that decides the width."""
+    by_name = {node.name: node for node in graph.nodes}
+    heads = [[by_name[name] for name in head.nodes] for head in graph.heads]
+    for nodes in [list(graph.main), *heads]:
+        widest = next((node.location for node in reversed(nodes) if node.params), nodes[-1].location)
+        yield nodes[-1].shape, nodes[-1].location, widest

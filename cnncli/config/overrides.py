@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cnncli.config.classes import class_at, fields
-from cnncli.config.reader import Node, read_value
+from cnncli.config.reader import FORBIDDEN, Node, read_value
 from cnncli.config.schema import Config
 from cnncli.errors import ConfigError, Place, Problem
 from cnncli.spec import Spec, describe
@@ -30,7 +30,7 @@ def apply_overrides(root: Node, overrides: Sequence[str]) -> Node:
 def _apply(root: Node, override: str) -> Node:
     path, equals, text = override.partition("=")
     path = path.strip()
-    if not equals or not _PATH.fullmatch(path):
+    if not equals or not _PATH.fullmatch(path) or FORBIDDEN.search(path):
         raise ConfigError.of("is not an override", "Write path.to.field=value, as in train.epochs=3.")
     return _set(root, _steps(path), read_value(text, override, path).at(Place(override)))
 
@@ -58,11 +58,11 @@ def _set_item(node: Node, index: int, rest: list[str | int], value: Node) -> Nod
         raise ConfigError.of(f"there is no {node.path}[{index}]: {size}", "Items count from 0.")
     items = list(node.value)
     items[index] = _set(items[index], rest, value)
-    return replace(node, value=items)
+    return node.having(items)
 
 
 def _opened(node: Node, step: str, value: Node) -> Node:
-    """``node`` as the mapping that its short form stands for: ``relu`` is ``{relu: }``, ``fc: 10`` is ``{units: 10}``."""
+    """``node`` as the mapping its short form stands for: ``relu`` is ``{relu: }``, an fc of ``10`` ``{units: 10}``."""
     if isinstance(node.value, dict):
         return node
     if node.value is None:

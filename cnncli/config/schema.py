@@ -1,50 +1,45 @@
 """The whole config, assembled from the specs of its parts."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from cnncli.data.augment import Augmentations
+from cnncli.data.files import PathText
 from cnncli.data.preprocess import Steps
 from cnncli.data.sources import AnySource
-from cnncli.durations import Duration, Time
+from cnncli.durations import LongDuration, LongTime
 from cnncli.layers import Entries
 from cnncli.losses import AnyLoss, CrossEntropy
 from cnncli.optimizers import AnyOptimizer
 from cnncli.schedules import AnySchedule, Constant
-from cnncli.spec import Settings, check, describe
+from cnncli.spec import Settings, check, describe, sequence
 
 RUN_NAME = r"^[^\W_][\w.-]*$"  # letters and digits of any script, then also . _ -
+MAX_NAME = 100  # bytes: run folders add a number
 
 
 def _run_name(value: Any) -> Any:
-    import re
-
-    if isinstance(value, str) and (len(value.encode()) > 100 or not re.fullmatch(RUN_NAME, value)):
+    if isinstance(value, str) and (len(value.encode()) > MAX_NAME or not re.fullmatch(RUN_NAME, value)):
         hint = "Use letters, digits, '.', '_' and '-', beginning with a letter or digit: it names a folder."
         raise PydanticCustomError("run_name", "not a name for a run: {got}", {"got": describe(value), "hint": hint})
     return value
 
 
-def _class_weights(value: Any) -> Any:
-    positive = isinstance(value, (list, tuple)) and all(
-        isinstance(each, (int, float)) and not isinstance(each, bool) and 0 < each < float("inf") for each in value
-    )
-    if value is not None and value != "balanced" and not (positive and value):
-        raise PydanticCustomError("class_weights", "expected balanced or a list of numbers over 0, got {got}",
-                                  {"got": describe(value)})  # fmt: skip
-    return tuple(map(float, value)) if isinstance(value, (list, tuple)) else value
+_name = {"type": "string", "pattern": RUN_NAME, "maxLength": MAX_NAME}
+RunName = Annotated[str, check(_run_name), WithJsonSchema(_name)]
 
 
-ClassWeights = Annotated[Literal["balanced"] | tuple[float, ...], check(_class_weights)]
+Weights: Any = Annotated[sequence(PositiveFloat), Field(min_length=1)]
 
 
 class DataSettings(Settings):
     """Where images come from and what is done to them."""
 
     source: AnySource = Field(description="digits, mnist, fashion_mnist, cifar10, cifar100, folder, npz, idx or inline")
-    dir: str | None = Field(None, description="folder to look in for a named set's files first")
+    dir: PathText | None = Field(None, description="folder to look in for a named set's files first")
     validation: float = Field(
         0.1, ge=0, lt=1, description="share of the training images kept aside to choose by (0: none); "
         "not used where the source has a validation split"
@@ -56,10 +51,10 @@ class DataSettings(Settings):
 class ModelSettings(Settings):
     """The network."""
 
-    input: Annotated[tuple[PositiveInt, ...], check(lambda v: tuple(v) if isinstance(v, list) else v)] = Field(
+    input: sequence(PositiveInt) = Field(  # type: ignore[valid-type]
         min_length=1, max_length=3, description="[height, width, channels], [length, channels] or [units]"
     )
-    layers: "Entries" = Field(min_length=1, description="the layers in order")
+    layers: Entries = Field(min_length=1, description="the layers in order")
 
 
 class EarlyStop(Settings):
@@ -76,32 +71,29 @@ class TrainSettings(Settings):
     epochs: PositiveInt = Field(10, le=1_000_000, description="passes over the training images")
     batch_size: PositiveInt = Field(128, le=1 << 20, description="images a step")
     loss: AnyLoss = Field(CrossEntropy(), description="what training makes small")
-    class_weights: ClassWeights | None = Field(
+    class_weights: Literal["balanced"] | Weights | None = Field(
         None, description="what an example of each class counts: balanced (rare classes more), or a number per class"
     )
     optimizer: AnyOptimizer = Field(description="sgd, or an Optax optimizer by its name")
     schedule: AnySchedule = Field(Constant(), description="how the learning rate goes over time")
-    clip_norm: PositiveFloat | None = Field(None, description="longest gradient (global L2 norm); longer ones are scaled")
+    clip_norm: PositiveFloat | None = Field(None, description="longest gradient (global L2 norm); longer are scaled")
     ema: float | None = Field(None, gt=0, lt=1, description="decay of a moving average of the weights, which is what "
                               "is evaluated and shipped")  # fmt: skip
     early_stop: EarlyStop | None = Field(None, description="stop when validation no longer gets better")
-    max_time: Time | None = Field(None, description="stop after the epoch in which this much time has passed")
+    max_time: LongTime | None = Field(None, description="stop after the epoch in which this much time has passed")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the computation; weights are float32")
     watch: bool = Field(False, description="record each layer's activations, gradients and updates once an epoch, and "
                         "warn of dead or saturated units and vanishing gradients")  # fmt: skip
-    log_every: Duration = Field("100 steps", description="how often a line of training loss goes to metrics.jsonl")
-    save_every: Duration = Field("1 epoch", description="how often a checkpoint is written")
+    log_every: LongDuration = Field("100 steps", description="how often a line of training loss goes to metrics.jsonl")
+    save_every: LongDuration = Field("1 epoch", description="how often a checkpoint is written")
     keep: PositiveInt = Field(3, description="newest checkpoints kept, besides the best")
 
 
 class Config(Settings):
     """A config file: data, model, training."""
 
-    name: Annotated[str, check(_run_name)] = Field(description="names the run's folder; the file's name unless given")
+    name: RunName = Field(description="names the run's folder; the file's name unless given")
     seed: NonNegativeInt = Field(0, le=(1 << 31) - 1, description="every random choice follows from it")
     data: DataSettings
     model: ModelSettings
     train: TrainSettings
-
-
-EXTRA_SECTIONS = ("blocks",)  # expanded before validation

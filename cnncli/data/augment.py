@@ -22,6 +22,7 @@ from cnncli.data.augment_geometry import (
 )
 from cnncli.data.augment_mix import Cutmix, Mixup
 from cnncli.data.base import Shape
+from cnncli.data.value_steps import CHUNK
 from cnncli.spec import one_of, sequence
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ def _one_mix(steps: tuple[Augmentation, ...]) -> tuple[Augmentation, ...]:
     return steps
 
 
-Augmentations = Annotated[sequence(one_of(AUGMENTATIONS)), AfterValidator(_one_mix)]
+if TYPE_CHECKING:
+    Augmentations = tuple[Augmentation, ...]
+else:
+    Augmentations = Annotated[sequence(one_of(AUGMENTATIONS)), AfterValidator(_one_mix)]
 Constants = dict[str, dict[str, Any]]
 
 
@@ -77,11 +81,20 @@ def augment(
     return x, partners, share
 
 
-def rest(steps: Sequence[Augmentation], x: "Array") -> "Array":
-    """What evaluation does in their place."""
+def rest(steps: Sequence[Augmentation], x: Any) -> Any:
+    """What evaluation does in their place, to NumPy and JAX arrays."""
     for step in steps:
         x = step.rest(x)
     return x
+
+
+def at_rest(steps: Sequence[Augmentation], images: "np.ndarray") -> "np.ndarray":
+    """Training images as evaluation gets them: of the shape that value steps are fitted to."""
+    import numpy as np
+
+    if all(type(step).rest is Augmentation.rest for step in steps):
+        return images
+    return np.concatenate([rest(steps, images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)])
 
 
 def _named(steps: Sequence[Augmentation]) -> list[tuple[str, Augmentation]]:

@@ -47,6 +47,13 @@ class Mix(Augmentation):
         raise TypeError(f"{self.kind} has no arithmetic of its own")
 
 
+def white(images: "np.ndarray") -> dict[str, Any]:
+    """white (): the largest value a picture can have, 255 for bytes."""
+    import numpy as np
+
+    return {"white": np.float32(255 if images.dtype == np.uint8 else images.max())}
+
+
 def need_colour(kind: str, shape: Shape) -> None:
     """Refuse grey pictures."""
     if shape[-1] != 3:

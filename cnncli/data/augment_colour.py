@@ -1,11 +1,14 @@
 """Augmentations that change colours or cover pixels."""
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PositiveInt
 
-from cnncli.data.augment_base import Augmentation, need_colour
+from cnncli.data.augment_base import Augmentation, need_colour, white
 from cnncli.data.base import Shape
+from cnncli.data.value_steps import principal
+from cnncli.errors import ShapeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,10 +18,10 @@ GREY = (0.299, 0.587, 0.114)  # ITU-R 601
 
 
 class ColorJitter(Augmentation):
-    """Change brightness, contrast and saturation of each image by random factors, in this order, cut to 0 .. 255.
+    """Change brightness, contrast and saturation of each image by random factors, in this order, cut to black .. white.
 
     A factor is even in 1 - x .. 1 + x. Contrast blends with the image's mean grey, saturation with each pixel's grey
-    (colour only). Source: Howard 2013; the definitions of torchvision.
+    (colour only). White is 255, of float images their largest value. Source: Howard 2013; torchvision's definitions.
 
     Example: `color_jitter: {brightness: 0.2, contrast: 0.2, saturation: 0.2}`
     """
@@ -29,6 +32,16 @@ class ColorJitter(Augmentation):
     contrast: float = Field(0.0, ge=0, le=1, description="largest change of contrast")
     saturation: float = Field(0.0, ge=0, le=1, description="largest change of saturation")
 
+    def out_shape(self, shape: Shape) -> Shape:
+        """Grey or colour."""
+        if super().out_shape(shape)[2] not in (1, 3):
+            raise ShapeError(f"{self.kind} needs 1 or 3 channels, got {shape[2]}")
+        return shape
+
+    def fit(self, images: "np.ndarray") -> dict[str, Any]:
+        """white ()."""
+        return white(images)
+
     def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
         """Blends."""
         import jax
@@ -37,10 +50,11 @@ class ColorJitter(Augmentation):
         for index, change in enumerate((self.brightness, self.contrast, self.saturation)):
             if not change:
                 continue
-            factor = jax.random.uniform(jax.random.fold_in(key, index), (x.shape[0], 1, 1, 1), x.dtype, 1 - change, 1 + change)
+            own, one_each = jax.random.fold_in(key, index), (x.shape[0], 1, 1, 1)
+            factor = jax.random.uniform(own, one_each, x.dtype, 1 - change, 1 + change)
             grey = _grey(x)
             other = (jnp.zeros_like(grey), grey.mean((1, 2, 3), keepdims=True), grey)[index]
-            x = jnp.clip(factor * x + (1 - factor) * other, 0, 255)
+            x = jnp.clip(factor * x + (1 - factor) * other, 0, constants["white"])
         return x
 
 
@@ -67,11 +81,11 @@ class PcaNoise(Augmentation):
         """components (3, 3): principal components of the training pixels, a row each, times their deviations."""
         import numpy as np
 
-        pixels = images.reshape(-1, images.shape[-1])
+        pixels = images.reshape(-1, 3)
         if len(pixels) > 10_000_000:  # evenly spread pixels tell three colours' covariance as well
             pixels = pixels[:: len(pixels) // 10_000_000 + 1]
-        variance, basis = np.linalg.eigh(np.cov(pixels.astype(np.float32).T))
-        return {"components": (basis * np.sqrt(np.maximum(variance, 0))).T.astype(np.float32)}
+        _, variance, basis = principal(pixels)
+        return {"components": np.sqrt(variance)[:, None] * basis.T}
 
     def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
         """One colour added to each image."""
@@ -97,15 +111,16 @@ class Cutout(Augmentation):
         import jax.numpy as jnp
 
         keys = jax.random.split(key)
-        starts = [jax.random.randint(k, (x.shape[0],), 0, n) - self.size // 2 for k, n in zip(keys, x.shape[1:3], strict=True)]
+        middles = [jax.random.randint(k, (x.shape[0],), 0, n) for k, n in zip(keys, x.shape[1:3], strict=True)]
+        starts = [middle - self.size // 2 for middle in middles]
         covered = box(x.shape, *((start, start + self.size) for start in starts))
         return jnp.where(covered, jnp.zeros((), x.dtype), x)
 
 
 class RandomErasing(Augmentation):
-    """With probability ``rate``, fill a rectangle of random area and aspect with even noise of 0 .. 255.
+    """With probability ``rate``, fill a rectangle of random area and aspect with even noise from black to white.
 
-    Source: Zhong et al. 2017.
+    White is 255, of float images their largest value. Source: Zhong et al. 2017.
 
     Example: `random_erasing: {rate: 0.5, area: 0.33}`
     """
@@ -117,26 +132,30 @@ class RandomErasing(Augmentation):
     area: float = Field(0.33, gt=0.02, le=1, description="largest share of the image's area; the smallest is 0.02")
     aspect: float = Field(3.3, ge=1, description="most that height / width is away from 1, either way")
 
+    def fit(self, images: "np.ndarray") -> dict[str, Any]:
+        """white ()."""
+        return white(images)
+
     def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
         """Noise within the rectangle."""
-        import math
-
         import jax
         import jax.numpy as jnp
 
         batch, high, wide = x.shape[:3]
-        keys = jax.random.split(key, 6)
+        keys, most = jax.random.split(key, 6), math.log(self.aspect)
         area = jax.random.uniform(keys[0], (batch,), x.dtype, 0.02, self.area) * (high * wide)
-        aspect = jnp.exp(jax.random.uniform(keys[1], (batch,), x.dtype, -math.log(self.aspect), math.log(self.aspect)))
+        aspect = jnp.exp(jax.random.uniform(keys[1], (batch,), x.dtype, -most, most))
         sides = (jnp.minimum(jnp.sqrt(area * aspect), high), jnp.minimum(jnp.sqrt(area / aspect), wide))
-        starts = [jax.random.uniform(k, (batch,)) * (n - side) for k, n, side in zip(keys[2:4], (high, wide), sides, strict=True)]
-        covered = box(x.shape, *((start, start + side) for start, side in zip(starts, sides, strict=True)))
-        covered &= jax.random.bernoulli(keys[4], self.rate, (batch, 1, 1, 1))
-        return jnp.where(covered, jax.random.uniform(keys[5], x.shape, x.dtype, 0, 255), x)
+        spans = []
+        for own, length, side in zip(keys[2:4], (high, wide), sides, strict=True):
+            start = jax.random.uniform(own, (batch,), x.dtype) * (length - side)
+            spans.append((start, start + side))
+        covered = box(x.shape, *spans) & jax.random.bernoulli(keys[4], self.rate, (batch, 1, 1, 1))
+        return jnp.where(covered, jax.random.uniform(keys[5], x.shape, x.dtype) * constants["white"], x)
 
 
 def box(shape: Shape, rows: "tuple[Array, Array]", columns: "tuple[Array, Array]") -> "Array":
-    """Which pixels of (B, H, W, C) images lie in a rectangle each: from <= index < to, from and to (B,). (B, H, W, 1)."""
+    """Which pixels of (B, H, W, C) images lie in a rectangle each: from <= index < to, each (B,). -> (B, H, W, 1)."""
     import jax.numpy as jnp
 
     inside = [

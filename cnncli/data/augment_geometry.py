@@ -1,8 +1,9 @@
 """Augmentations that move pixels."""
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from cnncli.data.augment_base import Augmentation
 from cnncli.data.base import Shape
@@ -22,7 +23,7 @@ class RandomShift(Augmentation):
     main: ClassVar[str | None] = "by"
     words: ClassVar[tuple[str, ...]] = ("shift", "translate", "random_translation", "pad_and_crop")
 
-    by: pair(PositiveInt) = Field(description="most pixels of the move: a number or [height, width]")  # type: ignore[valid-type]
+    by: pair(NonNegativeInt) = Field(description="most pixels of the move: a number or [height, width]")  # type: ignore[valid-type]
 
     def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
         """A window of the zero-padded image."""
@@ -46,7 +47,8 @@ class RandomCrop(Augmentation):
         """``size``."""
         super().out_shape(shape)
         if self.size[0] > shape[0] or self.size[1] > shape[1]:
-            raise ShapeError(f"cannot crop {shape[0]}x{shape[1]} to {self.size[0]}x{self.size[1]}", "Try random_shift.")
+            raise ShapeError(f"cannot crop {shape[0]}x{shape[1]} to {self.size[0]}x{self.size[1]}",
+                             "Try random_shift.")  # fmt: skip
         return (*self.size, shape[2])
 
     def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
@@ -114,8 +116,6 @@ class RandomScale(Augmentation):
 
     def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
         """Scaled."""
-        import math
-
         import jax.numpy as jnp
 
         factor = jnp.exp(_uniform(key, x, -math.log1p(self.by), math.log1p(self.by)))
@@ -144,9 +144,9 @@ class RandomShear(Augmentation):
 
 
 class RandomResizedCrop(Augmentation):
-    """Cut a window of random area and aspect, resized to ``size`` bilinearly; evaluation resizes the whole image.
+    """Cut a window of random area and aspect, resized to ``size``; evaluation resizes the whole image.
 
-    Source: Szegedy et al. 2014 (GoogLeNet).
+    Both bilinear with anti-aliasing, as `resize` is. Source: Szegedy et al. 2014 (GoogLeNet).
 
     Example: `random_resized_crop: {size: 24, area: 0.5}`
     """
@@ -163,19 +163,14 @@ class RandomResizedCrop(Augmentation):
 
     def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
         """A window, resized."""
-        import math
-
         import jax
         import jax.numpy as jnp
 
-        keys = jax.random.split(key, 4)
-        area = _uniform(keys[0], x, self.area, 1.0)
-        aspect = jnp.exp(_uniform(keys[1], x, -math.log(self.aspect), math.log(self.aspect)))
-        height, width = (jnp.minimum(jnp.sqrt(area / aspect), 1.0), jnp.minimum(jnp.sqrt(area * aspect), 1.0))
-        down, right = (_uniform(k, x, -0.5, 0.5) * (1 - side) for k, side in zip(keys[2:], (height, width), strict=True))
-        zero, (high, wide) = jnp.zeros_like(height), x.shape[1:3]
-        scale_down, scale_right = height * high / self.size[0], width * wide / self.size[1]
-        return warp(x, scale_down, zero, zero, scale_right, (down * high, right * wide), self.size)
+        keys, most = jax.random.split(key, 4), math.log(self.aspect)
+        area, aspect = _uniform(keys[0], x, self.area, 1.0), jnp.exp(_uniform(keys[1], x, -most, most))
+        shares = jnp.minimum(jnp.sqrt(jnp.stack([area / aspect, area * aspect], -1)), 1.0)  # (B, 2) of height, width
+        starts = jnp.stack([_uniform(each, x, 0.0, 1.0) for each in keys[2:]], -1) * (1 - shares)
+        return jax.vmap(lambda image, start, share: zoom(image, start, share, self.size))(x, starts, shares)
 
     def rest(self, x: "Array") -> "Array":
         """The whole image at ``size``."""
@@ -184,34 +179,34 @@ class RandomResizedCrop(Augmentation):
         return jax.image.resize(x, (x.shape[0], *self.size, x.shape[3]), "bilinear")
 
 
-def warp(
-    x: "Array",
-    down_down: "Array",
-    down_right: "Array",
-    right_down: "Array",
-    right_right: "Array",
-    shift: "tuple[Array, Array] | None" = None,
-    size: tuple[int, int] | None = None,
-) -> "Array":
-    """Sample ``x`` (B, H, W, C) bilinearly at matrix * (output position from the middle) + shift; 0 outside.
+def zoom(image: "Array", start: "Array", share: "Array", size: tuple[int, int]) -> "Array":
+    """The window of ``image`` (H, W, C) from ``start``, ``share`` long, both (2,) shares of the sides, at ``size``."""
+    import jax
+    import jax.numpy as jnp
+
+    have, want = (jnp.asarray(each, jnp.float32) for each in (image.shape[:2], size))
+    scale = want / (share * have)  # output pixels per pixel
+    shape = (*size, image.shape[2])
+    return jax.image.scale_and_translate(image, shape, (0, 1), scale, -start * have * scale, "linear", antialias=True)
+
+
+def warp(x: "Array", down_down: "Array", down_right: "Array", right_down: "Array", right_right: "Array") -> "Array":
+    """Sample ``x`` (B, H, W, C) bilinearly at matrix * (output position from the middle); 0 outside.
 
     Each matrix entry (B,); ``down_right`` is how far down the source moves per output pixel to the right.
     """
     import jax
     import jax.numpy as jnp
 
-    height, width = size or x.shape[1:3]
-    down = (jnp.arange(height, dtype=jnp.float32) - (height - 1) / 2)[None, :, None]
-    right = (jnp.arange(width, dtype=jnp.float32) - (width - 1) / 2)[None, None, :]
+    middle_row, middle_column = ((length - 1) / 2 for length in x.shape[1:3])
+    down = (jnp.arange(x.shape[1], dtype=jnp.float32) - middle_row)[None, :, None]
+    right = (jnp.arange(x.shape[2], dtype=jnp.float32) - middle_column)[None, None, :]
     a, b, c, d = (each[:, None, None] for each in (down_down, down_right, right_down, right_right))
-    moves = [0.0, 0.0] if shift is None else [each[:, None, None] for each in shift]
-    rows = a * down + b * right + moves[0] + (x.shape[1] - 1) / 2  # (B, H', W')
-    columns = c * down + d * right + moves[1] + (x.shape[2] - 1) / 2
-    return jax.vmap(_bilinear)(x, rows, columns)
+    return jax.vmap(_bilinear)(x, a * down + b * right + middle_row, c * down + d * right + middle_column)
 
 
 def _bilinear(image: "Array", rows: "Array", columns: "Array") -> "Array":
-    """``image`` (H, W, C) at fractional ``rows`` and ``columns`` (H', W') -> (H', W', C)."""
+    """``image`` (H, W, C) at fractional ``rows`` and ``columns`` (H, W)."""
     import jax.numpy as jnp
 
     top, left = jnp.floor(rows), jnp.floor(columns)

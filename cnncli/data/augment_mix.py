@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Mixup(Mix):
-    """Each image becomes share * itself + (1 - share) * another of the batch, and so does its label.
+    """Each image becomes share * itself + (1 - share) * the one before it in the batch, and so does its label.
 
     The share is drawn from Beta(strength, strength), one for each image. Source: Zhang et al. 2018.
 
@@ -26,13 +26,14 @@ class Mixup(Mix):
 
     def mix(self, key: "Array", x: "Array") -> "tuple[Array, Array, Array]":
         """Blends."""
-        share, partners = _draw(key, x, self.strength)
+        share = _share(key, self.strength, x.shape[0])
         wide = share.reshape(-1, *(1,) * (x.ndim - 1))
+        partners = _before(x.shape[0])
         return wide * x + (1 - wide) * x[partners], partners, share
 
 
 class Cutmix(Mix):
-    """A rectangle of each image is replaced by the same one of another; the label is shared by area.
+    """A rectangle of each image is replaced by that of the one before it in the batch; the label is shared by area.
 
     The area kept is drawn from Beta(strength, strength). Source: Yun et al. 2019.
 
@@ -52,10 +53,10 @@ class Cutmix(Mix):
         import jax
         import jax.numpy as jnp
 
-        kept, partners = _draw(key, x, self.strength)
-        keys = jax.random.split(jax.random.fold_in(key, 2))
+        keys = jax.random.split(key, 3)
+        kept, partners = _share(keys[0], self.strength, x.shape[0]), _before(x.shape[0])
         spans = []
-        for own, size in zip(keys, x.shape[1:3], strict=True):
+        for own, size in zip(keys[1:], x.shape[1:3], strict=True):
             middle, half = jax.random.uniform(own, kept.shape) * size, jnp.sqrt(1 - kept) * size / 2
             spans.append((jnp.round(middle - half), jnp.round(middle + half)))
         covered = box(x.shape, *spans)
@@ -63,10 +64,17 @@ class Cutmix(Mix):
         return jnp.where(covered, x[partners], x), partners, share
 
 
-def _draw(key: "Array", x: "Array", strength: float) -> "tuple[Array, Array]":
-    """A share (B,) and a partner (B,) for every image."""
+def _share(key: "Array", strength: float, count: int) -> "Array":
+    """Draws from Beta(strength, strength): a / (a + b) of two gammas, from their logarithms."""
     import jax
     import jax.numpy as jnp
 
-    share = jax.random.beta(jax.random.fold_in(key, 0), strength, strength, (x.shape[0],), jnp.float32)
-    return share, jax.random.permutation(jax.random.fold_in(key, 1), x.shape[0])
+    a, b = jax.random.loggamma(key, strength, (2, count), jnp.float32)
+    return jax.nn.sigmoid(a - b)
+
+
+def _before(count: int) -> "Array":
+    """The row before each, the last before the first. Batches are in random order, so that is any other image."""
+    import jax.numpy as jnp
+
+    return jnp.roll(jnp.arange(count, dtype=jnp.int32), 1)

@@ -40,7 +40,10 @@ class Order:
 
 
 def carve(dataset: Dataset, share: float, seed: int) -> Dataset:
-    """Set ``share`` of the training images aside for validation, class by class; nothing where there is a val split."""
+    """Set ``share`` of the training images aside for validation, class by class, and leave at least one of each.
+
+    Nothing is set aside where there is a validation split, or where the classes are too small for ``share``.
+    """
     if dataset.val is not None or not share:
         return dataset
     labels = dataset.train.labels
@@ -48,10 +51,10 @@ def carve(dataset: Dataset, share: float, seed: int) -> Dataset:
     aside = []
     for label in range(len(dataset.classes)):
         rows = shuffled[labels[shuffled] == label]
-        aside.append(rows[: round(len(rows) * share)])
+        aside.append(rows[: min(round(len(rows) * share), max(len(rows) - 1, 0))])
     chosen = np.zeros(len(labels), bool)
     chosen[np.concatenate(aside)] = True
-    if not chosen.any() or chosen.all():
+    if not chosen.any():
         return dataset
     train, val = (dataset.train.take(np.flatnonzero(mask)) for mask in (~chosen, chosen))
     return Dataset(dataset.classes, train, val, dataset.test)

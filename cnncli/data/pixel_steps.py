@@ -77,7 +77,8 @@ class Crop(PixelStep):
     def picture(self, shape: Shape) -> Shape:
         """``size``."""
         if self.size[0] > shape[0] or self.size[1] > shape[1]:
-            raise ShapeError(f"cannot crop {shape[0]}x{shape[1]} to {self.size[0]}x{self.size[1]}", "Try pad or resize.")
+            raise ShapeError(f"cannot crop {shape[0]}x{shape[1]} to {self.size[0]}x{self.size[1]}",
+                             "Try pad or resize.")  # fmt: skip
         return (*self.size, shape[2])
 
     def pixels(self, images: "np.ndarray") -> "np.ndarray":

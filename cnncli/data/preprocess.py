@@ -30,7 +30,10 @@ def _pixels_first(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     return steps
 
 
-Steps = Annotated[sequence(one_of(STEPS)), AfterValidator(_pixels_first)]
+if TYPE_CHECKING:
+    Steps = tuple[Step, ...]
+else:
+    Steps = Annotated[sequence(one_of(STEPS)), AfterValidator(_pixels_first)]
 
 
 def shape_after(steps: tuple[Step, ...], shape: Shape) -> Shape:

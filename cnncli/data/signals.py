@@ -1,11 +1,9 @@
 """Generated sequences: a task for 1-D convolutions that needs no file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from cnncli.data.base import Dataset, Progress, Shape, Source, Split
 
@@ -26,9 +24,9 @@ class Signals(Source):
 
     words: ClassVar[tuple[str, ...]] = ("generated", "synthetic", "waves", "sequences")
 
-    count: PositiveInt = Field(2000, ge=40, le=1_000_000, description="number of sequences")
-    length: PositiveInt = Field(128, ge=16, le=65_536, description="values in a sequence")
-    noise: float = Field(0.3, ge=0, le=10, description="standard deviation of the noise; waves have amplitude 0.5 to 1.5")
+    count: int = Field(2000, ge=40, le=1_000_000, description="number of sequences")
+    length: int = Field(128, ge=16, le=65_536, description="values in a sequence")
+    noise: float = Field(0.3, ge=0, le=10, description="its standard deviation; waves have amplitude 0.5 to 1.5")
     seed: int = Field(0, ge=0, lt=1 << 31, description="which sequences")
 
     def image_shape(self) -> Shape:
@@ -54,7 +52,7 @@ class Signals(Source):
         return Dataset(WAVES, train, None, held)
 
 
-def shapes(phase: np.ndarray) -> list[np.ndarray]:
+def shapes(phase: "np.ndarray") -> "list[np.ndarray]":
     """Waves of amplitude 1 at ``phase`` in 0 .. 1, in the order of ``WAVES``."""
     import numpy as np
 

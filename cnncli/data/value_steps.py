@@ -1,15 +1,20 @@
 """Preprocessing that changes the numbers: fitted on training images only, applied inside the compiled step."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+import math
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from cnncli.data.base import Shape
 from cnncli.data.pixel_steps import Step
+from cnncli.errors import ShapeError
 
 if TYPE_CHECKING:
     import numpy as np
 
 CHUNK = 4096  # images that are in float32 at a time while fitting
+LARGEST = 16_384  # values of an image whose principal components can be found: 128x128x1, 73x73x3; 2 GiB of covariance
 
 
 class ValueStep(Step):
@@ -91,7 +96,8 @@ class Standardize(ValueStep):
 
         mean, variance = _moments(images, self.per)
         std = np.sqrt(variance)
-        return {"mean": mean, "std": np.where(std > 0, std, np.float32(1))}
+        varies = std > np.abs(mean) * np.finfo(np.float32).eps  # more than by rounding
+        return {"mean": mean, "std": np.where(varies, std, np.float32(1))}
 
     def values(self, constants: dict[str, Any], x: Any) -> Any:
         """(x - mean) / std."""
@@ -114,6 +120,13 @@ class MinMax(ValueStep):
     high: float = Field(1.0, description="what the largest value becomes")
     per: Literal["all", "channel", "pixel"] = Field("all", description="one range for all, per channel or per value")
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise PydanticCustomError("range", "low must be below high, got {low} and {high}",
+                                      {"low": self.low, "high": self.high})  # fmt: skip
+        return self
+
     def fit(self, images: "np.ndarray") -> "dict[str, np.ndarray]":
         """Smallest value and range, () or (C,) or (H, W, C)."""
         import numpy as np
@@ -132,7 +145,18 @@ class MinMax(ValueStep):
         return (x - self.low) / (self.high - self.low) * constants["range"][None] + constants["min"][None]
 
 
-class Decorrelate(ValueStep):
+class Rotation(ValueStep):
+    """Base of the steps that look for principal components."""
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Small images only."""
+        if (size := math.prod(shape)) > LARGEST:
+            raise ShapeError(f"{self.kind} needs a {size:,} x {size:,} covariance, over {LARGEST:,} is too large",
+                             "Put resize or crop before it, or use standardize.")  # fmt: skip
+        return shape
+
+
+class Decorrelate(Rotation):
     """Rotate the values onto the training images' principal components (PCA): uncorrelated, largest variance first.
 
     What comes out keeps the image's shape, but its values are components, no longer pixels.
@@ -144,19 +168,19 @@ class Decorrelate(ValueStep):
 
     def fit(self, images: "np.ndarray") -> "dict[str, np.ndarray]":
         """mean (D,) and basis (D, D), a component a column; D = H*W*C."""
-        mean, _, basis = _principal(images)
+        mean, _, basis = principal(images)
         return {"mean": mean, "basis": basis}
 
     def values(self, constants: dict[str, Any], x: Any) -> Any:
         """(x - mean) basis."""
-        return ((x.reshape(len(x), -1) - constants["mean"][None]) @ constants["basis"]).reshape(x.shape)
+        return _times(x.reshape(len(x), -1) - constants["mean"][None], constants["basis"]).reshape(x.shape)
 
     def invert(self, constants: dict[str, Any], x: Any) -> Any:
         """X basis^T + mean."""
-        return (x.reshape(len(x), -1) @ constants["basis"].T + constants["mean"][None]).reshape(x.shape)
+        return (_times(x.reshape(len(x), -1), constants["basis"].T) + constants["mean"][None]).reshape(x.shape)
 
 
-class Whiten(ValueStep):
+class Whiten(Rotation):
     """Decorrelate and give every component variance 1: 1 / sqrt(variance + epsilon). ZCA turns back to pixels after it.
 
     Source: Bell and Sejnowski 1997 (ZCA); Krizhevsky 2009.
@@ -174,19 +198,19 @@ class Whiten(ValueStep):
         """mean (D,), basis (D, D), scale (D,); D = H*W*C."""
         import numpy as np
 
-        mean, variance, basis = _principal(images)
+        mean, variance, basis = principal(images)
         return {"mean": mean, "basis": basis, "scale": (1 / np.sqrt(variance + self.epsilon)).astype(np.float32)}
 
     def values(self, constants: dict[str, Any], x: Any) -> Any:
         """(x - mean) basis * scale, and for zca basis^T."""
-        y = (x.reshape(len(x), -1) - constants["mean"][None]) @ constants["basis"] * constants["scale"][None]
-        return (y @ constants["basis"].T if self.method == "zca" else y).reshape(x.shape)
+        y = _times(x.reshape(len(x), -1) - constants["mean"][None], constants["basis"]) * constants["scale"][None]
+        return (_times(y, constants["basis"].T) if self.method == "zca" else y).reshape(x.shape)
 
     def invert(self, constants: dict[str, Any], x: Any) -> Any:
         """The same, backwards."""
         y = x.reshape(len(x), -1)
-        y = (y @ constants["basis"] if self.method == "zca" else y) / constants["scale"][None]
-        return (y @ constants["basis"].T + constants["mean"][None]).reshape(x.shape)
+        y = (_times(y, constants["basis"]) if self.method == "zca" else y) / constants["scale"][None]
+        return (_times(y, constants["basis"].T) + constants["mean"][None]).reshape(x.shape)
 
 
 def _moments(images: "np.ndarray", per: str) -> "tuple[np.ndarray, np.ndarray]":
@@ -203,7 +227,7 @@ def _moments(images: "np.ndarray", per: str) -> "tuple[np.ndarray, np.ndarray]":
     return mean.astype(np.float32).reshape(spread), (total / count).astype(np.float32).reshape(spread)
 
 
-def _principal(images: "np.ndarray") -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+def principal(images: "np.ndarray") -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
     """Mean (D,), variances (D,) largest first and components (D, D) as columns, float32.
 
     The covariance is summed in float64 over products of float32 chunks; each component's largest entry is positive.
@@ -220,6 +244,17 @@ def _principal(images: "np.ndarray") -> "tuple[np.ndarray, np.ndarray, np.ndarra
     variance, basis = np.maximum(variance[::-1], 0), basis[:, ::-1]
     signs = np.sign(basis[np.abs(basis).argmax(0), np.arange(basis.shape[1])])
     return mean, variance.astype(np.float32), np.ascontiguousarray(basis * signs, np.float32)
+
+
+def _times(x: Any, matrix: Any) -> Any:
+    """``x`` (B, D) @ ``matrix`` (D, D'), in full float32 everywhere: GPUs and TPUs round to fewer bits unless told."""
+    import numpy as np
+
+    if isinstance(x, np.ndarray):
+        return x @ matrix
+    import jax.numpy as jnp
+
+    return jnp.matmul(x, matrix, precision="highest")
 
 
 VALUE_STEPS = (Scale, SubtractMean, Standardize, MinMax, Decorrelate, Whiten)

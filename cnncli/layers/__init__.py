@@ -1,33 +1,61 @@
 """Every layer of the language, in one list. A layer is added by its class and one word here."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, SerializeAsAny, model_validator
 from pydantic_core import PydanticCustomError
 
-from cnncli.layers.activation import (
-    Elu, Gelu, Hardlim, HardSigmoid, HardSwish, HardTanh, LeakyRelu, Linear, Maxout, Prelu, Relu, ScaledTanh, Selu,
-    Sigmoid, Sign, Softmax, Softplus, Swish, Tanh,
-)  # fmt: skip
 from cnncli.layers import blocks
+from cnncli.layers.activation import (
+    Hardlim,
+    HardSigmoid,
+    HardTanh,
+    Linear,
+    ScaledTanh,
+    Sigmoid,
+    Sign,
+    Softmax,
+    Tanh,
+)
 from cnncli.layers.base import Composite, Context, Layer, Shape, Variables, Weight, Window
 from cnncli.layers.blocks import Aux, Block, Branches, Repeat, Residual
 from cnncli.layers.conv import Conv
 from cnncli.layers.dense import FullyConnected
-from cnncli.layers.norm import BatchNorm
-from cnncli.layers.pool import AvgPool, GlobalAvgPool, MaxPool
+from cnncli.layers.local import LocallyConnected
+from cnncli.layers.norm import BatchNorm, GroupNorm, LayerNorm, Lrn, RmsNorm
+from cnncli.layers.pool import AvgPool, GlobalAvgPool, GlobalMaxPool, L2Pool, MaxPool, StochasticPool, Subsample
+from cnncli.layers.rbf import Rbf
+from cnncli.layers.rectifier import (
+    Elu,
+    Gelu,
+    HardSwish,
+    LeakyRelu,
+    Maxout,
+    Prelu,
+    Relu,
+    Selu,
+    Softplus,
+    Swish,
+)
 from cnncli.layers.regularize import Dropout
-from cnncli.layers.shape import Add, Concat, Flatten, Multiply
+from cnncli.layers.shape import Add, Concat, Flatten, Multiply, PadChannels
+from cnncli.layers.upsample import ConvTranspose, MaxUnpool, Upsample
 from cnncli.spec import Settings, check, describe, one_of, sequence
 
 LAYERS: tuple[type[Layer], ...] = (
-    Conv, FullyConnected, MaxPool, AvgPool, GlobalAvgPool, BatchNorm, Dropout,
-    Linear, Sign, Hardlim, Sigmoid, Tanh, ScaledTanh, Relu, LeakyRelu, Prelu, Elu, Selu, Softplus, Gelu, Swish,
-    HardSigmoid, HardTanh, HardSwish, Maxout, Softmax,
-    Flatten, Add, Multiply, Concat, Block, Repeat, Residual, Branches, Aux,
+    Conv, LocallyConnected, FullyConnected,
+    MaxPool, AvgPool, L2Pool, StochasticPool, Subsample, GlobalAvgPool, GlobalMaxPool,
+    ConvTranspose, Upsample, MaxUnpool,
+    BatchNorm, LayerNorm, GroupNorm, RmsNorm, Lrn, Dropout,
+    Linear, Sign, Hardlim, Sigmoid, HardSigmoid, Tanh, HardTanh, ScaledTanh, Softmax,
+    Relu, LeakyRelu, Prelu, Elu, Selu, Softplus, Gelu, Swish, HardSwish, Maxout, Rbf,
+    Flatten, PadChannels, Add, Multiply, Concat, Block, Repeat, Residual, Branches, Aux,
 )  # fmt: skip
 
-AnyLayer = one_of(LAYERS)
+if TYPE_CHECKING:
+    AnyLayer = Layer
+else:
+    AnyLayer = one_of(LAYERS)
 Name = Annotated[str, Field(pattern=r"^[^\W\d][\w-]*$", max_length=64)]
 
 
@@ -76,8 +104,9 @@ def _refuse_inner_name(layer: dict[str, Any]) -> None:
     if len(layer) > 1:
         words = ", ".join(layer)
         raise PydanticCustomError(
-            "two_layers", "one entry holds one layer, got {words}", {"words": words, "hint": "Begin each with its own -."}
-        )
+            "two_layers", "one entry holds one layer, got {words}",
+            {"words": words, "hint": "Begin each with its own -."},
+        )  # fmt: skip
 
 
 def _list(value: Any) -> Any:
@@ -86,10 +115,14 @@ def _list(value: Any) -> Any:
     return value
 
 
-Entries = Annotated[sequence(Entry), check(_list)]
-Paths = sequence(Entries)
+if TYPE_CHECKING:
+    Entries = tuple[Entry, ...]
+    Paths = tuple[Entries, ...]
+else:
+    Entries = Annotated[sequence(Entry), check(_list)]
+    Paths = sequence(Entries)
 
-blocks.Entries, blocks.Paths = Entries, Paths  # type: ignore[attr-defined]  # composites hold layers: the loop closes
+blocks.Entries, blocks.Paths = Entries, Paths  # composites hold layers: the loop closes
 
 
 __all__ = [

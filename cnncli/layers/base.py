@@ -165,8 +165,8 @@ def name_hash(name: str) -> int:
 
 
 def per_channel(vector: Any, x: Any) -> Any:
-    """A (C,) array as (1, ..., C), to meet ``x`` (B, ..., C) in its type."""
-    return vector.reshape((1,) * (x.ndim - 1) + vector.shape).astype(x.dtype)
+    """An array of ``x``'s last axes, mostly (C,), with axes of 1 before it to meet ``x`` (B, ..., C), in its type."""
+    return vector.reshape((1,) * (x.ndim - vector.ndim) + vector.shape).astype(x.dtype)
 
 
 def need_map(kind: str, shape: Shape) -> None:

@@ -9,7 +9,7 @@ from cnncli.layers.base import Composite
 from cnncli.layers.shape import Add, Concat
 
 if TYPE_CHECKING:
-    from cnncli.layers import Entries
+    from cnncli.layers import Entries, Paths
     from cnncli.layers.wiring import Wiring
 
 

@@ -1,7 +1,7 @@
 """Convolutions: one small kernel for every position."""
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
@@ -10,6 +10,11 @@ from cnncli.layers.base import Context, Layer, Shape, Variables, Weight, Window,
 from cnncli.layers.geometry import Extent, Padding, Sliding, slide
 from cnncli.layers.initializers import HeNormal, Init, Zeros
 from cnncli.spec import sequence
+
+if TYPE_CHECKING:
+    Connections = tuple[tuple[int, ...], ...]
+else:
+    Connections = sequence(sequence(NonNegativeInt))
 
 
 class Kernels(Layer):
@@ -67,7 +72,7 @@ class Conv(Kernels):
 
     padding_mode: Literal["zeros", "reflect", "edge"] = Field("zeros", description="what the padding holds")
     groups: PositiveInt = Field(1, description="input and output channels are split into this many separate parts")
-    connections: sequence(sequence(NonNegativeInt)) | None = Field(
+    connections: Connections | None = Field(
         None, description="for each filter, the input channels it sees (counted from 0): [[0, 1, 2], ...]"
     )
     flip: bool = Field(False, description="rotate the kernel by 180 degrees first: convolution as mathematics has it")
@@ -95,7 +100,7 @@ class Conv(Kernels):
             raise ShapeError(f"connections and groups {self.groups} exclude each other", "Keep one of them.")
         for number, seen in enumerate(self.connections):
             if not seen or len(set(seen)) < len(seen) or max(seen) >= channels:
-                raise ShapeError(f"connections[{number}] is {list(seen)}, the input has the channels 0 to {channels - 1}",
+                raise ShapeError(f"connections[{number}] is {list(seen)}, the input's channels are 0 to {channels - 1}",
                                  "List each channel that the filter sees once.")  # fmt: skip
 
     def _pairs(self, channels: int) -> int:

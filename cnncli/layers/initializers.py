@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, PositiveFloat
 
 from cnncli.layers.fixed import (
-    Constant, Fans, Gaussian, Given, Identity, Initializer, Laplacian, Ones, Shape, Sobel, Zeros,
-)  # fmt: skip
+    Constant,
+    Fans,
+    Gaussian,
+    Given,
+    Identity,
+    Initializer,
+    Laplacian,
+    Ones,
+    Shape,
+    Sobel,
+    Zeros,
+)
 from cnncli.spec import one_of
 
 if TYPE_CHECKING:

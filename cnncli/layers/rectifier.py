@@ -201,8 +201,9 @@ class Maxout(Layer):
     def out_shape(self, shape: Shape) -> Shape:
         """(..., C) -> (..., C / pieces)."""
         if shape[-1] % self.pieces:
+            wanted = -(-shape[-1] // self.pieces) * self.pieces
             raise ShapeError(f"pieces {self.pieces} does not divide the {shape[-1]} channels of {times(shape)}",
-                             f"Give the layer below {-(-shape[-1] // self.pieces) * self.pieces} channels.")  # fmt: skip
+                             f"Give the layer below {wanted} channels.")  # fmt: skip
         return (*shape[:-1], shape[-1] // self.pieces)
 
     def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:

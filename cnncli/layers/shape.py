@@ -3,6 +3,8 @@
 import math
 from typing import Any, ClassVar
 
+from pydantic import Field, PositiveInt
+
 from cnncli.errors import ShapeError
 from cnncli.layers.base import Context, Layer, Shape, Variables, Window, times
 from cnncli.layers.dense import whole
@@ -29,6 +31,35 @@ class Flatten(Layer):
     def window(self, shape: Shape) -> Window:
         """Everything: the vector as a whole holds the whole map."""
         return whole(shape)
+
+
+class PadChannels(Layer):
+    """Channels of zeros, half before and half behind (the odd one behind): ResNet's shortcut without weights.
+
+    Any input (..., C) -> output (..., to). Source: He et al. 2015 (option A), behind `max_pool: {kernel: 1, stride:
+    2}` where the map shrinks.
+
+    Example: `pad_channels: 32`  (8, 8, 16) -> (8, 8, 32), 0 parameters
+    """
+
+    main: ClassVar[str | None] = "to"
+    words: ClassVar[tuple[str, ...]] = ("zero_pad_channels", "channel_pad", "channel_padding", "option_a")
+
+    to: PositiveInt = Field(le=1 << 20, description="number of channels afterwards")
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """(..., C) -> (..., to)."""
+        if shape[-1] > self.to:
+            raise ShapeError(f"the input {times(shape)} has {shape[-1]} channels, more than {self.to}",
+                             f"Try to: {2 * shape[-1]}.")  # fmt: skip
+        return (*shape[:-1], self.to)
+
+    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
+        """(B, ..., C) -> (B, ..., to)."""
+        import jax.numpy as jnp
+
+        more = self.to - x.shape[-1]
+        return jnp.pad(x, (*((0, 0),) * (x.ndim - 1), (more // 2, more - more // 2))), {}
 
 
 class Join(Layer):

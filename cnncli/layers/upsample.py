@@ -26,7 +26,7 @@ class ConvTranspose(Kernels):
     """
 
     words: ClassVar[tuple[str, ...]] = (
-        "deconv", "deconvolution", "conv2d_transpose", "conv_transpose2d", "convtranspose2d", "transposed_conv", "upconv",
+        "deconv", "deconvolution", "conv2d_transpose", "conv_transpose2d", "convtranspose2d", "upconv",
     )  # fmt: skip
 
     output_padding: Extra = Field(0, description="pixels added behind, to tell sizes apart that stride makes equal")

@@ -19,7 +19,7 @@ class Wiring(Protocol):
     def layer(self, layer: Layer, *inputs: str) -> str:
         """Wire one layer behind ``inputs``; its name."""
 
-    def head(self, entries: "Entries", x: str, weight: float) -> None:
+    def head(self, entries: Entries, x: str, weight: float) -> None:
         """Wire an auxiliary classifier behind ``x``: trained with ``weight``, left out afterwards."""
 
     def scope(self, name: str) -> AbstractContextManager[None]:

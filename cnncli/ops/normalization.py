@@ -17,7 +17,22 @@ def normalize(
     x: Array, mean: Array, var: Array, scale: Array | None, bias: Array | None, epsilon: float
 ) -> Array:
     """``(x - mean) / sqrt(var + epsilon) * scale + bias`` in float32, given back in the type of ``x``."""
+    mean, var, scale, bias = (_wide(each, x.ndim) for each in (mean, var, scale, bias))
     y = (x.astype(jnp.float32) - mean) * lax.rsqrt(var + epsilon)
-    y = y if scale is None else y * scale.reshape((1,) * (x.ndim - scale.ndim) + scale.shape)
-    y = y if bias is None else y + bias.reshape((1,) * (x.ndim - bias.ndim) + bias.shape)
+    y = y if scale is None else y * scale
+    y = y if bias is None else y + bias
     return y.astype(x.dtype)
+
+
+def _wide(array: Array | None, axes: int) -> Array | None:
+    """With axes of 1 before those it has, up to ``axes``."""
+    return None if array is None else array.reshape((1,) * (axes - array.ndim) + array.shape)
+
+
+def response_normalize(x: Array, n: int, k: float, alpha: float, beta: float) -> Array:
+    """``x / (k + alpha / n * s)^beta``, s the sum of squares over ``n`` neighbouring channels of ``x`` (B, ..., C)."""
+    squares = jnp.square(x.astype(jnp.float32))
+    padded = jnp.pad(squares, (*((0, 0),) * (x.ndim - 1), (n // 2, (n - 1) // 2)))
+    channels = x.shape[-1]
+    total = sum((padded[..., tap : tap + channels] for tap in range(1, n)), start=padded[..., :channels])
+    return (x.astype(jnp.float32) * (k + alpha / n * total) ** -beta).astype(x.dtype)

@@ -8,6 +8,7 @@ Windows of many taps are reduced one axis after the other, the last first, which
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable
 
@@ -27,18 +28,38 @@ def max_pool(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: 
 
 def sum_pool(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
     """Sum of each window. ``x`` (B, *spatial, C) -> (B, *out, C); padding counts as 0."""
-    return _reduce(operator.add, pad_with(x, padding, 0), size, stride)
+    return _sum(x, size, stride, padding).astype(x.dtype)
+
+
+def avg_pool(
+    x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads, counted: Pads | None = None
+) -> Array:
+    """Mean of each window over the pixels in it, and over the zeros of the padding ``counted``."""
+    total = _sum(x, size, stride, padding)
+    if not any(map(any, padding)) or counted == padding:
+        return (total / math.prod(size)).astype(x.dtype)
+    counted = counted or ((0, 0),) * len(size)
+    ones = pad_with(jnp.ones((1, *x.shape[1:-1], 1), jnp.float32), counted, 1)
+    rest = tuple((a - c, b - d) for (a, b), (c, d) in zip(padding, counted, strict=True))
+    return (total / _sum(ones, size, stride, rest)).astype(x.dtype)
+
+
+def global_max(x: Array) -> Array:
+    """Maximum of each map of ``x`` (B, *spatial, C) -> (B, C). The gradient goes to the first one."""
+    pixels = x.reshape(x.shape[0], -1, x.shape[-1])  # (B, H*W, C)
+    first = jnp.argmax(pixels, axis=1, keepdims=True)
+    return jnp.take_along_axis(pixels, first, axis=1)[:, 0]
 
 
 def norm_pool(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
     """Euclidean norm of each window, with gradient 0 where it is 0."""
-    total = sum_pool(jnp.square(x), size, stride, padding)
+    total = _sum(jnp.square(x.astype(jnp.float32)), size, stride, padding)
     some = total > 0
-    return jnp.where(some, jnp.sqrt(jnp.where(some, total, 1)), 0)
+    return jnp.where(some, jnp.sqrt(jnp.where(some, total, 1)), 0).astype(x.dtype)
 
 
 def max_unpool(x: Array, pooled: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
-    """``x`` (B, *out, C) at the places where ``max_pool`` found the maxima of ``pooled`` (B, *spatial, C), zeros elsewhere.
+    """``x`` (B, *out, C) where ``max_pool`` found the maxima of ``pooled`` (B, *spatial, C), zeros elsewhere.
 
     Where overlapping windows share a maximum, the mean of theirs.
     """
@@ -52,9 +73,10 @@ def max_unpool(x: Array, pooled: Array, size: tuple[int, ...], stride: tuple[int
 
 def weighted_pool(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
     """Mean of each window weighted by its own values, sum x^2 / sum x; ``x`` >= 0; 0 where all are 0."""
-    total = sum_pool(x, size, stride, padding)
+    total = _sum(x, size, stride, padding)
+    squares = _sum(jnp.square(x.astype(jnp.float32)), size, stride, padding)
     some = total > 0
-    return jnp.where(some, sum_pool(jnp.square(x), size, stride, padding) / jnp.where(some, total, 1), 0)
+    return jnp.where(some, squares / jnp.where(some, total, 1), 0).astype(x.dtype)
 
 
 def sample_pool(
@@ -72,12 +94,16 @@ def sample_pool(
     return y
 
 
+def _sum(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
+    """Sums in float32, whatever the type of ``x``."""
+    return _reduce(operator.add, pad_with(x.astype(jnp.float32), padding, 0), size, stride)
+
+
 def _reduce(
     combine: Callable[[Array, Array], Array], x: Array, size: tuple[int, ...], stride: tuple[int, ...]
 ) -> Array:
     """Fold every window with ``combine``, in reading order."""
-    count = functools.reduce(operator.mul, size)
-    if count <= MANY_TAPS or len(size) == 1:
+    if math.prod(size) <= MANY_TAPS or len(size) == 1:
         return functools.reduce(combine, taps(x, size, stride))
     rows = functools.reduce(combine, taps(x, (1, size[1]), (1, stride[1])))
     return functools.reduce(combine, taps(rows, (size[0], 1), (stride[0], 1)))

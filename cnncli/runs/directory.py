@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from cnncli.config.writer import to_yaml as to_yaml
 from cnncli.errors import CheckpointError, ConfigError, MachineError, Place
 from cnncli.runs import checkpoint
 from cnncli.runs.files import replace_file, sync_folder
@@ -141,11 +140,6 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(line, dict) and isinstance(line.get("step"), int):
             yield line
-
-
-def to_yaml(value: Any) -> str:
-    """Plain data as YAML text, in the order given."""
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
 
 
 def require_name(root: Path, name: str) -> None:

@@ -70,7 +70,7 @@ def numpy_step(p, x, labels):
     return loss, g
 
 
-def test_two_lenet_training_steps_equal_numpy(tmp_path):
+def test_textbook_training_step_of_lenet_equals_numpy(tmp_path):
     (tmp_path / "lenet.yaml").write_text(LENET)
     # Only the network and the optimizer are used; the data's shape is that of the arrays below.
     text = LENET.replace("data: {source: {inline: {inputs: [[0], [1]], labels: [0, 1]}}}", "data: {source: {npz: none.npz}}")

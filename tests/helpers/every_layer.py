@@ -1,0 +1,62 @@
+"""Each layer's own example, read from its docstring, as something to run. No JAX here: static work must do without."""
+
+import ast
+import inspect
+import re
+from dataclasses import dataclass
+
+from cnncli.config.reader import read_value
+from cnncli.layers import LAYERS, Composite, Entry, Layer
+from cnncli.layers.pool import MaxPool
+
+EXAMPLE = re.compile(r"Example: `(.+?)`  ((?:\([\d, ]+\)(?:, )?)+) -> (\([\d, ]+\)), (\d+) parameters")
+
+
+@dataclass(frozen=True)
+class Example:
+    """What a docstring claims: this YAML turns inputs of ``shapes`` into ``out`` with ``params`` parameters."""
+
+    entry: Entry
+    shapes: tuple[tuple[int, ...], ...]
+    out: tuple[int, ...]
+    params: int
+
+    @property
+    def layer(self) -> Layer:
+        """The layer, knowing its partner where it has one."""
+        return self.entry.layer.bind(MaxPool()) if self.entry.layer.partner() else self.entry.layer
+
+    @property
+    def composite(self) -> bool:
+        """Whether it only wires."""
+        return isinstance(self.layer, Composite)
+
+    @property
+    def in_shape(self):
+        """As the layer's methods take it."""
+        return self.shapes if self.layer.joins else self.shapes[0]
+
+
+def example_of(layer: type[Layer]) -> Example:
+    """The example in a layer's docstring."""
+    found = EXAMPLE.search(inspect.getdoc(layer) or "")
+    assert found, f"{layer.kind} has no example line"
+    yaml, shapes, out, params = found.groups()
+    entry = Entry.model_validate(read_value(yaml, "example").plain())
+    assert type(entry.layer) is layer
+    return Example(entry, tuple(ast.literal_eval(f"[{shapes}]")), ast.literal_eval(out), int(params))
+
+
+EXAMPLES = {layer.kind: example_of(layer) for layer in LAYERS}
+
+
+def static_work() -> None:
+    """All that is known of every example before any number is computed."""
+    from cnncli.graph import build
+
+    for example in EXAMPLES.values():
+        if example.composite:
+            build((example.entry,), example.shapes[0])
+            continue
+        for method in (example.layer.out_shape, example.layer.weights, example.layer.macs, example.layer.window):
+            method(example.in_shape)

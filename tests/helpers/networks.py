@@ -1,0 +1,22 @@
+"""A small network from YAML, whatever its data would be."""
+
+from pathlib import Path
+
+from cnncli.config.load import Loaded, load
+from cnncli.model import Model
+
+YAML = """\
+data: {{source: {{npz: none.npz}}}}
+model: {{input: {input}, layers: {layers}}}
+train: {{batch_size: 4, {train}}}
+"""
+
+
+def network(
+    folder: Path, layers: str, train: str = "optimizer: {sgd: 0.1}", input: str = "[4]"
+) -> tuple[Loaded, Model]:
+    """``network(tmp_path, "[{fc: 3}, softmax]", "loss: mse, optimizer: {sgd: 0.1}")``."""
+    file = folder / "network.yaml"
+    file.write_text(YAML.format(input=input, layers=layers, train=train), encoding="utf-8")
+    loaded = load(file)
+    return loaded, Model(loaded.graph)

@@ -1,0 +1,83 @@
+"""Every network of configs/ has exactly the number of parameters that was published, and trains a step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnncli.config.load import load
+from cnncli.shipped import shipped
+from cnncli.train.prepare import fit_constants
+from cnncli.train.step import first_state, make_optimizer, make_run
+from cnncli.train.trained import make_model
+
+PUBLISHED = {
+    "perceptron": 3,  # two weights and a bias
+    "xor": 9,  # 2-2-1
+    "mlp": 238_510,  # 784-300-10, LeCun et al. 1998
+    "lenet5": 61_706,
+    "lenet5-1998": 60_000,
+    "alexnet": 60_965_224,  # the two-GPU network of 2012
+    "googlenet": 6_998_552,  # main network, with biases, no batch norm
+    "vgg16": 138_357_544,
+    "resnet18": 11_689_512,
+    "resnet20": 269_722,  # option A
+    "resnet50": 25_557_032,
+    "allconv": 1_369_738,  # All-CNN-C: 9 convolutions with biases
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_textbook_network_has_the_published_parameter_count(name):
+    assert load(shipped()[name]).graph.trainable_params == PUBLISHED[name]
+
+
+def test_textbook_lenet5_of_1998_layer_by_layer():
+    graph = load(shipped()["lenet5-1998"]).graph
+    counts = {node.name: node.trainable_params for node in graph.nodes if node.trainable_params}
+    assert counts == {"c1": 156, "s2": 12, "c3": 1516, "s4": 32, "c5": 48_120, "f6": 10_164}
+
+
+def test_textbook_resnet110_by_changing_one_number():
+    graph = load(shipped()["resnet20"], ["model.layers[2].stages=17"]).graph
+    assert sum(node.layer.kind in ("conv", "fc") for node in graph.nodes) == 110
+    assert graph.params == 1_727_962
+
+
+def test_googlenet_has_two_heads_in_training_and_none_in_the_totals():
+    graph = load(shipped()["googlenet"]).graph
+    assert [head.weight for head in graph.heads] == [0.3, 0.3]
+    assert not {node.name for node in graph.aux} & {node.name for node in graph.main}
+
+
+HEAVY = {"vgg16", "resnet18", "resnet50", "googlenet", "alexnet"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name for name in shipped()])
+def test_every_shipped_config_is_loaded_shape_checked_and_trained_a_step(name):
+    size = 2
+    loaded = load(shipped()[name], [f"train.batch_size={size}"])
+    config, graph = loaded.config, loaded.graph
+    model = make_model(loaded)
+    classes = max(graph.output.shape[0], 2)
+    optimizer = make_optimizer(config, model, per_epoch=10, total=10 * config.train.epochs)
+    state = first_state(config, model, optimizer)
+    random = np.random.default_rng(0)
+    shape = _stored_shape(config, graph.input_shape)
+    images = random.integers(0, 255, (8, *shape)).astype(np.uint8 if len(shape) == 3 else np.float32)
+    labels = random.integers(0, classes, 8).astype(np.int32)
+    from cnncli.data.base import Split
+
+    constants = fit_constants(config, Split(images, labels))
+    run = jax.jit(make_run(config, model, optimizer, classes))
+    rows = jnp.arange(size, dtype=jnp.int32)[None]
+    before = {key: np.asarray(array) for key, array in state.params.items()}
+    state, out = run(state, jnp.asarray(images), jnp.asarray(labels), constants, rows)
+    assert np.isfinite(out["loss"]).all()
+    assert any((np.asarray(state.params[key]) != before[key]).any() for key in before)
+
+
+def _stored_shape(config, wanted):
+    """What pixel steps make of images, before augmentation crops them."""
+    crops = [step for step in config.data.augment if step.kind in ("random_crop", "random_resized_crop")]
+    return (256, 256, 3) if crops else wanted
