@@ -48,5 +48,5 @@ def why(backend: str) -> str:
     if plugins and not card:
         return f"{plugins[0]} is installed, but no NVIDIA driver is here"
     if plugins:
-        return f"{plugins[0]} is installed and there is a card, but JAX could not start it: run with JAX_LOGGING_LEVEL=DEBUG"
+        return f"{plugins[0]} is installed, there is a card, but JAX could not start it: see JAX_LOGGING_LEVEL=DEBUG"
     return "no accelerator was found"

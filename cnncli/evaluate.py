@@ -47,7 +47,7 @@ def evaluate_run(path: Path, split: SplitName | None, which: str, events: Events
     events.device(place.describe())
     dataset = load_data(config, trained.loaded.graph, events.loading).dataset
     splits = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
-    split = split or next(name for name in ("test", "val", "train") if splits[name] is not None)  # type: ignore[assignment]
+    split = split or next(name for name in ("test", "val", "train") if splits[name] is not None)
     assert split
     chosen = splits[split]
     if chosen is None:

@@ -28,10 +28,17 @@ def accuracy(tmp_path, config, *overrides):
 
 
 AND, OR, XOR = "[0, 0, 0, 1]", "[0, 1, 1, 1]", "[0, 1, 1, 0]"
-NOT = ("data.source.inline.inputs=[[0], [1]]", "data.source.inline.labels=[1, 0]", "model.input=[1]", "train.batch_size=2")
+NOT = (
+    "data.source.inline.inputs=[[0], [1]]",
+    "data.source.inline.labels=[1, 0]",
+    "model.input=[1]",
+    "train.batch_size=2",
+)
 
 
-@pytest.mark.parametrize("overrides", [(f"data.source.inline.labels={AND}",), (f"data.source.inline.labels={OR}",), NOT])
+@pytest.mark.parametrize(
+    "overrides", [(f"data.source.inline.labels={AND}",), (f"data.source.inline.labels={OR}",), NOT]
+)
 def test_textbook_perceptron_learns_and_or_not(tmp_path, overrides):
     assert accuracy(tmp_path, "perceptron", *overrides) == 1
 

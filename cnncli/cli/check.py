@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cnncli.cli.train import JsonOption
+from cnncli.cli.output import JsonOption, print_json
 
 
 def doctor(json: JsonOption = False) -> None:
@@ -13,9 +13,7 @@ def doctor(json: JsonOption = False) -> None:
 
     found = findings()
     if json:
-        import json as encoder
-
-        print(encoder.dumps(found))
+        print_json(found)
         return
     made = table("", "", left=2)
     made.show_header = False

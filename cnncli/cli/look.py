@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from cnncli.cli.train import JsonOption
+from cnncli.cli.output import JsonOption, print_json
 
 ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG|RUN|NAME", help="A YAML file, a run's folder, or a "
                                                "shipped config's name.")]  # fmt: skip
@@ -21,7 +21,9 @@ def inspect(
         typer.Argument(metavar="[KEY=VALUE ...] [LAYER]", help="Overrides; with --explain the name of one layer.",
                        show_default=False),
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Every number with its formula, of all layers or one.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Each number with its formula, of all layers or of one.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Shapes, parameters, multiply-adds, memory and receptive field of every layer."""
@@ -38,27 +40,24 @@ def inspect(
         from cnncli.report.explain import document, rendered
 
         found = document(loaded, names[0] if names else None)
-        text = [rendered(found)]
+        parts: list[Any] = [rendered(found)]
     else:
         from cnncli.report.inspect import document as table
         from cnncli.report.tables import inspect_legend, inspect_table
 
         found = table(loaded)
-        text = [inspect_table(found), dim(inspect_legend(found))]
+        parts = [inspect_table(found), dim(inspect_legend(found))]
     if json:
-        import json as encoder
-
-        print(encoder.dumps(found))
+        print_json(found)
         return
-    for part in text:
-        console.print(part)
+    console.print(*parts, sep="\n")
     for node in loaded.graph.nodes:
         if text := node.layer.note():
             console.print(f"note: {node.name}: {text}", style="yellow")
     console.print(dim(f"next    cnn train {config}" if explain else f"next    cnn inspect {config} --explain"))
 
 
-def _unexpected(word: str, explain: bool):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _unexpected(word: str, explain: bool):  # type: ignore[no-untyped-def]
     from cnncli.errors import ConfigError
 
     hint = "One layer at a time." if explain else "An override is key=value; a layer's name needs --explain."
@@ -88,9 +87,7 @@ def data(
     draw(loaded.config, found, fit_constants(loaded.config, found.dataset.train), path)
     document = {**counts(found), "picture": str(path)}
     if json:
-        import json as encoder
-
-        print(encoder.dumps(document))
+        print_json(document)
         return
     console.print(counts_table(document))
     console.print(f"picture {path}")
@@ -106,9 +103,7 @@ def layers(
     from cnncli.report.console import dim, make_console
 
     if json:
-        import json as encoder
-
-        print(encoder.dumps(reference.page(reference.find(name)) if name else reference.overview()))
+        print_json(reference.page(reference.find(name)) if name else reference.overview())
         return
     console = make_console()
     console.print(reference.page_text(reference.find(name)) if name else reference.overview_table())

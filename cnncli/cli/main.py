@@ -29,7 +29,17 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, use.eval_, use.predict, look.inspect, look.data, look.layers, look.init, look.schema, check.doctor):
+for command in (
+    train,
+    use.eval_,
+    use.predict,
+    look.inspect,
+    look.data,
+    look.layers,
+    look.init,
+    look.schema,
+    check.doctor,
+):
     app.command(name=command.__name__.rstrip("_"))(command)
 
 
@@ -41,7 +51,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 

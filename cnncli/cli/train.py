@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")]
+from cnncli.cli.output import JsonOption, print_json
+
+if TYPE_CHECKING:
+    from cnncli.train.events import Events, Outcome
 
 
 def train(
@@ -27,23 +31,19 @@ def train(
     from cnncli.shipped import find_config
 
     given = [*(arguments or []), *(["train.watch=true"] if watch else [])]
-    if resume is not None:
-        _run(lambda events: _start().resume(Path(resume), given, events), json)
-        return
-    if not given or "=" in given[0]:
+    if resume is None and (not given or "=" in given[0]):
         raise ConfigError.of("no config given", "Write cnn train CONFIG.yaml, or cnn train --resume RUN.")
-    loaded = load(find_config(given[0]), given[1:])
-    _run(lambda events: _start().train(loaded, Path(runs), events), json)
-
-
-def _start():  # type: ignore[no-untyped-def]  # noqa: ANN202
-    """JAX and all that needs it."""
+    loaded = None if resume is not None else load(find_config(given[0]), given[1:])  # before JAX: errors are quick
     from cnncli.train import start
 
-    return start
+    if loaded is None:
+        _run(lambda events: start.resume(Path(resume or ""), given, events), json)
+    else:
+        _run(lambda events: start.train(loaded, Path(runs), events), json)
 
 
-def _run(action, json: bool) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _run(action: Callable[[Events], Outcome], json: bool) -> None:
+    """Train with a console that listens, then draw the curves and name the next command."""
     from cnncli.report.console import make_console
     from cnncli.report.training import TrainingConsole
     from cnncli.train.signals import Interrupted
@@ -64,8 +64,6 @@ def _run(action, json: bool) -> None:  # type: ignore[no-untyped-def]  # noqa: A
 
     curves(Run(outcome.run))
     if json:
-        import json as encoder
-
-        print(encoder.dumps(outcome.document()))
+        print_json(outcome.document())
     console.print(f"curves  {Run(outcome.run).plots / 'curves.png'}")
     console.print(f"next    cnn eval {outcome.run}")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cnncli.cli.train import JsonOption
+from cnncli.cli.output import JsonOption, print_json
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN|CHECKPOINT", help="A folder like runs/lenet5-1, or one of "
                                             "its checkpoints.")]  # fmt: skip
@@ -37,12 +37,10 @@ def eval_(
 
     console = make_console(stderr=json)
     events = TrainingConsole(console)
-    found = evaluate_run(Path(run), split.value if split else None, "latest" if latest else "best", events)  # type: ignore[arg-type]
+    found = evaluate_run(Path(run), split.value if split else None, "latest" if latest else "best", events)
     document = found.document()
     if json:
-        import json as encoder
-
-        print(encoder.dumps(document))
+        print_json(document)
         return
     console.print(f"checkpoint  {document['checkpoint']}")
     console.print(class_table(document))
@@ -67,9 +65,7 @@ def predict(
     console = make_console(stderr=json)
     documents = predict_files(Path(run), files, "latest" if latest else "best", TrainingConsole(console))
     if json:
-        import json as encoder
-
-        print(encoder.dumps(documents))
+        print_json(documents)
         return
     console.print(prediction_table(documents))
     console.print(dim(f"next    cnn eval {run}"))

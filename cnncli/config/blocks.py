@@ -164,6 +164,8 @@ def _definition(name: str, node: Node, blocks: Node, problems: list[Problem]) ->
         hint = did_you_mean(key, ["params", "layers"])
         problems.append(Problem(f"unknown key '{key}'", node.keys[key], node.path, hint))
     params = _params(node.value.get("params"), problems)
+    if params is None:
+        return None
     for unknown in _unknown_parameters(node.value["layers"], list(params)):
         hint = did_you_mean(unknown.value[1:], list(params)) or "Declare it in params: [...]."
         what = f"the block '{name}' has no parameter {unknown.value}"
@@ -171,7 +173,7 @@ def _definition(name: str, node: Node, blocks: Node, problems: list[Problem]) ->
     return Definition(name, params, node.value["layers"])
 
 
-def _params(node: Node | None, problems: list[Problem]) -> dict[str, Node | None]:
+def _params(node: Node | None, problems: list[Problem]) -> dict[str, Node | None] | None:
     """The parameters: ``width`` must be given, ``stride: 1`` has a default."""
     params: dict[str, Node | None] = {}
     if node is None or node.value is None:
@@ -179,7 +181,7 @@ def _params(node: Node | None, problems: list[Problem]) -> dict[str, Node | None
     if not isinstance(node.value, list):
         what = f"expected a list of parameters, got {describe(node.value)}"
         problems.append(Problem(what, node.place, node.path, "Write params: [width, stride: 1]."))
-        return params
+        return None
     for item in node.value:
         pairs = item.value.items() if isinstance(item.value, dict) else [(item.value, None)]
         for key, default in pairs:

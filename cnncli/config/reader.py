@@ -32,8 +32,8 @@ _LITERALS: dict[str, Any] = {
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -math.inf),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan),
 }
-_TOKENS = {"<stream end>": "the end of the text", "end of stream": "end of the text", "<scalar>": "text",
-           "<block end>": "the next key or the end of this part", "<document end>": "the end"}  # fmt: skip
+_TOKENS = {"stream end": "the end of the text", "scalar": "text", "document end": "the end",
+           "block end": "the next key or the end of this part"}  # fmt: skip
 # No text has them by intent, and PyYAML counts some as line breaks, editors do not.
 FORBIDDEN = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
@@ -143,7 +143,8 @@ def read_value(text: str, file: str, path: str = "") -> Node:
 def _not_yaml(error: yaml.MarkedYAMLError, text: str, file: str) -> ConfigError:
     """PyYAML's complaint in our words."""
     mark, begin = error.problem_mark or error.context_mark, error.context_mark
-    problem = re.sub("<([a-z ]+)>|end of stream", lambda found: _TOKENS.get(found[0], found[1]), error.problem or "")
+    problem = re.sub("'?<([a-z ]+)>'?", lambda found: _TOKENS.get(found[1], found[1]), error.problem or "")
+    problem = problem.replace("end of stream", "end of the text")
     sign = text[begin.index : begin.index + 1] if begin else ""
     hint = ""
     if "'\\t'" in problem:

@@ -49,7 +49,7 @@ class Dataset:
         for split in (self.train, self.val, self.test):
             for array in (split.images, split.labels) if split else ():
                 digest.update(f"{array.dtype.str}{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).view(np.uint8))
+                digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         return digest.hexdigest()
 
 
@@ -61,8 +61,8 @@ class Source(Spec):
 
     def located(self) -> Self:
         """The same source with absolute paths, so that it means the same from any folder."""
-        absolute = {name: str(Path(value).expanduser().absolute()) for name in self.paths if (value := getattr(self, name))}
-        return self.model_copy(update=absolute)
+        given = {name: getattr(self, name) for name in self.paths if getattr(self, name)}
+        return self.model_copy(update={name: str(Path(value).expanduser().absolute()) for name, value in given.items()})
 
     def image_shape(self) -> Shape | None:
         """Shape of one image as stored, where it is known without reading anything."""

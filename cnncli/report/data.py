@@ -24,7 +24,9 @@ def counts(data: Data) -> dict[str, Any]:
     """Images of every class in every split."""
     dataset = data.dataset
     splits = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
-    tallies = {name: np.bincount(split.labels, minlength=len(dataset.classes)) for name, split in splits.items() if split}
+    tallies = {
+        name: np.bincount(split.labels, minlength=len(dataset.classes)) for name, split in splits.items() if split
+    }
     return {
         "image_shape": list(data.image_shape),
         "splits": {name: int(tally.sum()) for name, tally in tallies.items()},

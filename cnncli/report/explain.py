@@ -34,7 +34,7 @@ def _find(graph: Graph, name: str) -> Node:
 
 
 def explain(graph: Graph, node: Node) -> dict[str, Any]:
-    """One layer's formulas: ``output``, ``params``, ``macs`` and ``receptive_field``, a text each, empty for nothing."""
+    """One layer's formulas: ``output``, ``params``, ``macs``, ``receptive_field``: a text each, empty for nothing."""
     return {
         "name": node.name,
         "kind": node.layer.kind,
@@ -53,7 +53,15 @@ def _output(node: Node) -> str:
         return f"{joined} -> {times(node.shape)}"
     axes = []
     for axis, (n, k, s, d, (before, after), out) in enumerate(
-        zip(node.in_shapes[0], sliding.size, sliding.stride, sliding.dilation, sliding.padding, sliding.out, strict=False)
+        zip(
+            node.in_shapes[0],
+            sliding.size,
+            sliding.stride,
+            sliding.dilation,
+            sliding.padding,
+            sliding.out,
+            strict=False,
+        )
     ):
         span = f"{d}*({k} - 1) - 1" if d > 1 else f"{k}"
         word = ("height", "width")[axis] if len(sliding.out) == 2 else "length"
@@ -96,7 +104,9 @@ def _receptive_field(graph: Graph, node: Node) -> str:
         return f"{times(node.field.size)}, as before"
     words = [
         f"{r} + ({k} - 1)*{f'{d}*' if d > 1 else ''}{j} = {after}"
-        for r, k, d, j, after in zip(before.size, window.size, window.dilation, before.jump, node.field.size, strict=True)
+        for r, k, d, j, after in zip(
+            before.size, window.size, window.dilation, before.jump, node.field.size, strict=True
+        )
     ]
     steps = ", ".join(str(jump) for jump in dict.fromkeys(node.field.jump))
     return f"{' by '.join(dict.fromkeys(words))}; neighbours see {steps} {'pixel' if steps == '1' else 'pixels'} apart"
@@ -145,7 +155,12 @@ def rendered(found: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = []
     for layer in found["layers"]:
         parts.append(Text.assemble((layer["name"], "bold"), f"  {layer['kind']}  behind {', '.join(layer['inputs'])}"))
-        for key, word in (("output", "output"), ("params", "parameters"), ("macs", "mult-adds"), ("receptive_field", "sees")):
+        for key, word in (
+            ("output", "output"),
+            ("params", "parameters"),
+            ("macs", "mult-adds"),
+            ("receptive_field", "sees"),
+        ):
             if layer[key]:
                 parts.append(Text(f"    {word:<11} {layer[key]}"))
     if found["weight_sharing"]:
@@ -158,5 +173,7 @@ def _sharing_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
     made = table("layer", "shared (conv)", "a kernel per position", "fully connected")
     for row in rows:
         made.add_row(row["name"], *(f"{row[key]:,}" for key in ("shared", "locally_connected", "fully_connected")))
-        made.add_row("", *(Text(row["formulas"][key], style="dim") for key in ("shared", "locally_connected", "fully_connected")))
+        made.add_row(
+            "", *(Text(row["formulas"][key], style="dim") for key in ("shared", "locally_connected", "fully_connected"))
+        )
     return made

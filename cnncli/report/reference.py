@@ -97,7 +97,9 @@ def default_text(info: Any) -> str:
     value = info.default
     if isinstance(value, Spec):
         return value.kind
-    return {True: "true", False: "false", None: "none", (): "[]"}.get(value, str(value)) if _plain(value) else str(value)
+    return (
+        {True: "true", False: "false", None: "none", (): "[]"}.get(value, str(value)) if _plain(value) else str(value)
+    )
 
 
 def _plain(value: Any) -> bool:
@@ -113,8 +115,8 @@ def _words(schema: dict[str, Any]) -> str:
     if options:
         words = dict.fromkeys(_words(option) for option in options)
         return " | ".join(words) if len(words) < 6 else "one by name"
-    kinds = {"integer": "whole number", "number": "number", "boolean": "true | false", "string": "text", "array": "list",
-             "null": "none", "object": "mapping"}  # fmt: skip
+    kinds = {"integer": "whole number", "number": "number", "boolean": "true | false", "string": "text"}
+    kinds |= {"array": "list", "null": "none", "object": "mapping"}
     kind = schema.get("type")
     if isinstance(kind, str):
         return kinds[kind] + _bounds(schema)

@@ -30,13 +30,16 @@ def inspect_table(document: dict[str, Any]) -> RenderableType:
     made.add_row("input", "", _sizes(document["input"]), "", "", "", "")
     for layer in document["layers"]:
         made.add_row(
-            Text(layer["name"]), layer["kind"], _sizes(layer["output_shape"]), f"{layer['params']:,}" if layer["params"] else "",
+            Text(layer["name"]), layer["kind"], _sizes(layer["output_shape"]),
+            f"{layer['params']:,}" if layer["params"] else "",
             count_text(layer["macs"]) if layer["macs"] else "", bytes_text(layer["activation_bytes"]),
             _sizes(layer["receptive_field"]),
         )  # fmt: skip
     totals = document["totals"]
     made.add_section()
-    made.add_row("total", "", "", f"{totals['params']:,}", count_text(totals["macs"]), bytes_text(totals["activation_bytes"]), "")
+    made.add_row(
+        "total", "", "", f"{totals['params']:,}", count_text(totals["macs"]), bytes_text(totals["activation_bytes"]), ""
+    )
     return made
 
 
@@ -45,7 +48,9 @@ def inspect_legend(document: dict[str, Any]) -> str:
     totals = document["totals"]
     frozen = totals["params"] - totals["trainable_params"]
     fixed = f"; {frozen:,} of the parameters are not trained" if frozen else ""
-    return f"mult-adds and memory (outputs, float32) are per example; sees: pixels of the input behind one output{fixed}"
+    return (
+        f"mult-adds and memory (outputs, float32) are per example; sees: pixels of the input behind one output{fixed}"
+    )
 
 
 def class_table(document: dict[str, Any]) -> RenderableType:
@@ -63,7 +68,9 @@ def confusion_table(classes: Sequence[str], confusion: Sequence[Sequence[int]]) 
         return _mistakes(classes, confusion)
     made = table("true \\ said", *(printable(name)[:10] for name in classes))
     for i, (name, row) in enumerate(zip(classes, confusion, strict=True)):
-        cells = [Text(str(n) if n else "·", style="bold" if i == j else "red" if n else "dim") for j, n in enumerate(row)]
+        cells = [
+            Text(str(n) if n else "·", style="bold" if i == j else "red" if n else "dim") for j, n in enumerate(row)
+        ]
         made.add_row(Text(printable(name)), *cells)
     return made
 

@@ -1,6 +1,6 @@
 """A run's folder: what is in it, how one is made, and how ``runs/lenet5-1`` or a checkpoint's path finds it.
 
-    config.yaml  resolved.yaml  lock.json  metrics.jsonl  timing.jsonl  checkpoints/  plots/
+config.yaml  resolved.yaml  lock.json  metrics.jsonl  timing.jsonl  checkpoints/  plots/
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Training health: what each layer's activations, gradients and updates look like, before each epoch on its first batch.
+"""Training health: each layer's activations, gradients and updates, before each epoch on its first batch.
 
 ``activation``: mean absolute output. ``gradient``: mean absolute gradient of the parameters. ``update``: length of the
 update over the length of the weights. ``dead``: share of channels that rest at a flat end of their function for every
@@ -71,7 +71,7 @@ def warnings(health: Mapping[str, Mapping[str, float]]) -> list[str]:
             found.append(f"{name}: {figures['dead']:.0%} of its units are dead (the same for every image; no gradient "
                          "passes): try a smaller learning rate, batch_norm before it, or leaky_relu")  # fmt: skip
         elif figures.get("saturated", 0) > SATURATED and "relu" not in name:
-            found.append(f"{name}: {figures['saturated']:.0%} of its values are saturated (its slope is nearly 0 there): "
+            found.append(f"{name}: {figures['saturated']:.0%} of its values are saturated (slope nearly 0): "
                          "try smaller initial weights, batch_norm before it, or relu")  # fmt: skip
         if name in gradients and gradients[name] < VANISHING * gradients[largest]:
             share = gradients[largest] / gradients[name] if gradients[name] else float("inf")

@@ -214,7 +214,7 @@ def _stretch(session: Session, state: TrainState, memory: Memory, events: Events
     for tally in (memory.epoch, memory.log):
         tally.add(losses, correct)
     memory.step = stop
-    epoch, done = divmod(start, session.per_epoch)
+    epoch = start // session.per_epoch
     means = memory.epoch.means(size)
     steps = stop - epoch * session.per_epoch
     events.progress(Progress(epoch + 1, steps, session.per_epoch, means["loss"], means["accuracy"], rate))

@@ -44,7 +44,7 @@ def make_objective(config: Config, model: Model, classes: int, class_weights: Ar
 
     def mean_loss(outputs: Array, y: Targets) -> Array:
         each = loss.per_example(outputs, y.labels, classes)
-        if y.others is not None:
+        if y.others is not None and y.share is not None:
             each = y.share * each + (1 - y.share) * loss.per_example(outputs, y.others, classes)
         if class_weights is None:
             return each.mean()

@@ -39,7 +39,7 @@ def load_data(config: Config, graph: Graph, progress: Progress) -> Data:
         raise ConfigError.of(str(error), error.hint, path="data") from None
     if shape != graph.input_shape:
         raise ConfigError.of(f"the data gives {times(shape)}, got {times(graph.input_shape)}",
-                             f"Try input: {list(shape)}, or resize in data.preprocess.", path="model.input")  # fmt: skip
+                             f"Try input: {list(shape)}, or a resize in preprocess.", path="model.input")  # fmt: skip
     splits = [split and _pixels(config, split) for split in (raw.train, raw.val, raw.test)]
     assert splits[0]
     dataset = carve(Dataset(raw.classes, splits[0], splits[1], splits[2]), config.data.validation, config.seed)
@@ -63,7 +63,9 @@ def class_weights(config: Config, dataset: Dataset) -> np.ndarray | None:
     if wanted == "balanced":
         return (len(dataset.train) / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
     if len(wanted) != len(counts):
-        raise ConfigError.of(f"expected {len(counts)} numbers, one per class, got {len(wanted)}", path="train.class_weights")
+        raise ConfigError.of(
+            f"expected {len(counts)} numbers, one per class, got {len(wanted)}", path="train.class_weights"
+        )
     return np.asarray(wanted, np.float32)
 
 

@@ -112,7 +112,7 @@ def _finish(session: Session, state: TrainState, memory: Memory, events: Events,
 
 
 def _restored(session: Session, trained: Trained, step: int) -> TrainState:
-    template = session.optimizer.init(trained.weights.params)  # type: ignore[arg-type]
+    template = session.optimizer.init(trained.weights.params)
     inner = optimizer_from_arrays(template, trained.contents.optimizer)
     state = TrainState(jnp.asarray(step, jnp.int32), *trained.weights, inner, trained.average)
     return on_devices(state, session.place.whole)
@@ -154,7 +154,7 @@ def _require_same_data(run: Run, data: Data) -> None:
         raise CheckpointError.of("is missing or not readable", place=Place(str(run.lock))) from None
     if known != data.fingerprint:
         raise CheckpointError.of(f"the data is not the data of this run (SHA-256 {data.fingerprint[:12]}..., was "
-                                 f"{str(known)[:12]}...)", "Put the original data back.", Place(str(run.lock)))  # fmt: skip
+                                 f"{str(known)[:12]}...)", "Put the old data back.", Place(str(run.lock)))  # fmt: skip
 
 
 def _about_schedule(before: Config, after: Config, session: Session, step: int) -> str:
@@ -169,4 +169,3 @@ def _about_schedule(before: Config, after: Config, session: Session, step: int) 
 def _notes(loaded: Loaded) -> list[str]:
     nodes = loaded.graph.nodes
     return [f"{node.name}: {text}" for node in nodes if (text := node.layer.note())]
-

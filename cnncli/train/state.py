@@ -56,7 +56,7 @@ def weights_from_arrays(
 ) -> tuple[Weights, Arrays, dict[str, dict[str, Any]]]:
     """(params and state, moving average, preprocessing constants). CheckpointError where names or shapes differ."""
     constants: dict[str, dict[str, Any]] = {}
-    rest = dict(arrays)
+    rest: dict[str, Any] = dict(arrays)
     for name in [name for name in rest if name.startswith(PREPROCESS)]:
         step, _, constant = name.removeprefix(PREPROCESS).partition(".")
         constants.setdefault(step, {})[constant] = rest.pop(name)
@@ -79,7 +79,9 @@ def match_names(found: dict[str, np.ndarray], wanted: dict[str, tuple[int, ...]]
     ]
     parts = [f"{word} {', '.join(names[:5])}" for word, names in (("missing", missing), ("unknown", extra)) if names]
     if parts or wrong:
-        raise CheckpointError.of(f"the {what} of the checkpoint are not this network's: " + "; ".join(parts + wrong[:5]))
+        raise CheckpointError.of(
+            f"the {what} of the checkpoint are not this network's: " + "; ".join(parts + wrong[:5])
+        )
 
 
 def _path(path: Any) -> str:

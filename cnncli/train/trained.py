@@ -15,6 +15,7 @@ from cnncli.data.preprocess import Constants
 from cnncli.errors import CheckpointError, Place
 from cnncli.model import Arrays, Model, Weights
 from cnncli.runs import checkpoint, directory
+from cnncli.runs.checkpoint import Contents
 from cnncli.train.state import weights_from_arrays
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -32,7 +33,7 @@ class Trained:
     average: Arrays
     constants: Constants
     classes: tuple[str, ...]
-    contents: checkpoint.Contents
+    contents: Contents
 
     @property
     def stored_shape(self) -> tuple[int, ...]:

@@ -33,7 +33,7 @@ def make_forward(config: Config, model: Model) -> Forward:
 
 
 def make_count(config: Config, model: Model, classes: int) -> Callable[..., tuple[Array, Array]]:
-    """A compiled ``count(weights, constants, images, labels, mask)`` -> (sum of losses, confusion (C, C)) of a batch."""
+    """A compiled ``count(weights, constants, images, labels, mask)`` -> a batch's sum of losses, confusion (C, C)."""
     forward, loss = make_forward(config, model), config.train.loss
 
     @jax.jit

@@ -112,7 +112,9 @@ def test_no_gpu_where_one_is_asked_for(tmp_path):
     assert "no device" in done.stderr
 
 
-@pytest.mark.parametrize("environment", [{"LANG": "C", "LC_ALL": "C"}, {"TERM": "dumb"}, {"COLUMNS": "20"}, {"NO_COLOR": "1"}])
+@pytest.mark.parametrize(
+    "environment", [{"LANG": "C", "LC_ALL": "C"}, {"TERM": "dumb"}, {"COLUMNS": "20"}, {"NO_COLOR": "1"}]
+)
 def test_any_terminal_will_do(tmp_path, environment):
     assert "conv1" in cnn("inspect", "lenet5", cwd=tmp_path, **environment).stdout
     cnn("layers", "conv", cwd=tmp_path, **environment)

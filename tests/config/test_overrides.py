@@ -81,8 +81,8 @@ def test_sets(resolved, overrides, path, value):
         ("train.epoch=3", "train: unknown key 'epoch'. Did you mean epochs?"),
         ("trian.epochs=3", "unknown key 'trian'. Did you mean train?"),
         ("epochs=3", "unknown key 'epochs'. It belongs in train."),
-        ("name=../x", "name: not a name for a run: text '../x'. Use letters, digits, '.', '_' and '-', beginning with a "
-         "letter or digit: it names a folder."),
+        ("name=../x", "name: not a name for a run: text '../x'. Use letters, digits, '.', '_' and '-', beginning with "
+         "a letter or digit: it names a folder."),
         ("train.epochs[0]=3", "there is no train.epochs[0]: it is not a list. Items count from 0."),
         ("model.layers[9].fc=3", "there is no model.layers[9]: it has 4 items. Items count from 0."),
         ("model.layers.fc=3", "model.layers is a list. Write model.layers[0] for its first item."),
@@ -92,9 +92,10 @@ def test_sets(resolved, overrides, path, value):
         ("train.optimizer=adam", "train.optimizer: needs lr (learning rate; the schedule changes it over time)"),
         ("train.optimizer.adam.lr=0.1", "train.optimizer: expected one optimizer: name, name: value or name: "
          "{field: value}, got a mapping with sgd, adam. Write train.optimizer={adam: ...} to replace the other."),
-        ("model.layers[2].conv=3", "model.layers[2]: one entry holds one layer, got fc, conv. Begin each with its own -."),
-        ("model.layers[0].conv.kernel=9", "model.layers[0].conv: kernel 9x9 does not fit the 8x8x1 input (padding: valid). "
-         "Try padding: same, or kernel: 8."),
+        ("model.layers[2].conv=3",
+         "model.layers[2]: one entry holds one layer, got fc, conv. Begin each with its own -."),
+        ("model.layers[0].conv.kernel=9", "model.layers[0].conv: kernel 9x9 does not fit the 8x8x1 input "
+         "(padding: valid). Try padding: same, or kernel: 8."),
         ("model.layers[2].fc=7", "model.layers[2].fc: digits has 10 classes, the network gives 7 outputs. Try 10."),
         ("data.preprocess[0]={crop: 9}", "data.preprocess[0]: cannot crop 8x8 to 9x9. Try pad or resize."),
     ],
@@ -115,8 +116,8 @@ def test_all_malformed_ones_at_once(refused, base):
 
 
 LEAVES = [
-    ("seed",), ("name",), ("data", "validation"), ("data", "source"), ("model", "input"), ("model", "layers", 0, "conv"),
-    ("model", "layers", 0, "conv", "kernel"), ("model", "layers", 1), ("model", "layers", 2, "fc"), ("train", "epochs"),
+    ("seed",), ("name",), ("data", "validation"), ("data", "source"), ("model", "input"),
+    ("model", "layers", 0, "conv"), ("model", "layers", 0, "conv", "kernel"), ("model", "layers", 1), ("model", "layers", 2, "fc"), ("train", "epochs"),
     ("train", "optimizer"), ("train", "optimizer", "sgd", "lr"), ("train", "schedule"), ("train", "nothing"), ("data",),
 ]  # fmt: skip
 VALUES = [

@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cnncli.errors import ShapeError
+from cnncli.layers import Context, Variables
 
 F = torch.nn.functional
 CONV = {1: F.conv1d, 2: F.conv2d}
@@ -17,15 +18,18 @@ small = st.integers(1, 3)
 
 
 @st.composite
-def problems(draw):
+def problems(draw, words=True):
     """A convolution's settings and an input that may or may not fit it."""
     axes, groups = draw(st.integers(1, 2)), draw(small)
     each = st.tuples(*[small] * axes)
-    pads = st.sampled_from([0, 1, 2]) | st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * axes)
+    pads = st.sampled_from([0, 1, 2])
+    if words:
+        pairs = st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * axes)
+        pads = st.sampled_from(["valid", "same", "full"]) | pads | pairs
     settings = {
         "filters": groups * draw(small), "kernel": draw(st.tuples(*[st.integers(1, 4)] * axes)),
         "stride": draw(each), "dilation": draw(each), "groups": groups, "bias": draw(st.booleans()),
-        "padding": draw(st.sampled_from(["valid", "same", "full"]) | pads),
+        "padding": draw(pads),
     }  # fmt: skip
     return settings, (2, *draw(st.tuples(*[st.integers(1, 9)] * axes)), groups * draw(small))
 
@@ -97,11 +101,10 @@ def test_connections_are_a_convolution_with_zeros_where_nothing_connects():
 
 
 @few
-@given(problems(), st.tuples(st.integers(0, 2), st.integers(0, 2)))
+@given(problems(words=False), st.tuples(st.integers(0, 2), st.integers(0, 2)))
 def test_textbook_transposed_convolution_is_pytorchs(problem, more):
     settings, shape = problem
     axes, groups = len(shape) - 2, settings["groups"]
-    assume(not isinstance(settings["padding"], str) and all(isinstance(p, int) for p in per_axis(settings["padding"], 1)))
     settings = settings | {"output_padding": more[:axes]}
     layer = layer_of({"conv_transpose": settings})
     try:
@@ -112,7 +115,7 @@ def test_textbook_transposed_convolution_is_pytorchs(problem, more):
     def theirs(x, w):
         *taps, channels, filters = w["kernel"].shape
         kernel = w["kernel"].reshape(*taps, channels, groups, filters // groups).movedim((-2, -3, -1), (0, 1, 2))
-        return TRANSPOSE[axes](x, kernel.reshape(-1, filters // groups, *taps), w.get("bias"), settings["stride"],
+        return TRANSPOSE[axes](x, kernel.reshape(-1, filters // groups, *taps).contiguous(), w.get("bias"), settings["stride"],
                                settings["padding"], more[:axes], groups, settings["dilation"])  # fmt: skip
 
     same_function(layer, normal(shape), theirs)
@@ -177,8 +180,6 @@ def test_textbook_locally_connected_equals_convolution_when_kernels_are_tied():
     assert sum(weight.size for weight in weights.values()) == math.prod(positions) * (2 * 3 * 3 * 2 + 2)
     kernel, bias = normal((2, 3, 3, 2)), normal((2,))
     conv = layer_of({"conv": {"filters": 2, "kernel": [2, 3], "padding": 1, "stride": [1, 2]}})
-    from cnncli.layers import Context, Variables
-
     x = normal((2, 5, 6, 3))
     tied = {"kernel": np.tile(kernel, (*positions, 1, 1, 1, 1)), "bias": np.tile(bias, (*positions, 1))}
     ours, _ = layer.apply(Variables(tied, {}), x, Context())

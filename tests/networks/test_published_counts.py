@@ -53,7 +53,9 @@ def test_googlenet_has_two_heads_in_training_and_none_in_the_totals():
 HEAVY = {"vgg16", "resnet18", "resnet50", "googlenet", "alexnet"}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name for name in shipped()])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name for name in shipped()]
+)
 def test_every_shipped_config_is_loaded_shape_checked_and_trained_a_step(name):
     size = 2
     loaded = load(shipped()[name], [f"train.batch_size={size}"])

@@ -24,7 +24,11 @@ class Basic(nn.Module):
         super().__init__()
         self.path = nn.Sequential(conv(cin, cout, 3, stride, 1, bias=False), nn.BatchNorm2d(cout), nn.ReLU(),
                                   conv(cout, cout, 3, 1, 1, bias=False), nn.BatchNorm2d(cout))  # fmt: skip
-        self.short = nn.Sequential(conv(cin, cout, 1, stride, bias=False), nn.BatchNorm2d(cout)) if cin != cout else nn.Identity()
+        self.short = (
+            nn.Sequential(conv(cin, cout, 1, stride, bias=False), nn.BatchNorm2d(cout))
+            if cin != cout
+            else nn.Identity()
+        )
 
     def forward(self, x):
         return torch.relu(self.path(x) + self.short(x))
@@ -38,7 +42,11 @@ class Bottleneck(nn.Module):
             conv(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
             conv(width, cout, 1, bias=False), nn.BatchNorm2d(cout),
         )  # fmt: skip
-        self.short = nn.Sequential(conv(cin, cout, 1, stride, bias=False), nn.BatchNorm2d(cout)) if cin != cout else nn.Identity()
+        self.short = (
+            nn.Sequential(conv(cin, cout, 1, stride, bias=False), nn.BatchNorm2d(cout))
+            if cin != cout
+            else nn.Identity()
+        )
 
     def forward(self, x):
         return torch.relu(self.path(x) + self.short(x))
@@ -110,7 +118,8 @@ class Inception(nn.Module):
 def googlenet():
     lrn, pool = nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0), nn.MaxPool2d(3, 2, ceil_mode=True)
     return nn.Sequential(
-        conv(3, 64, 7, 2, 3), nn.ReLU(), pool, lrn, conv(64, 64, 1), nn.ReLU(), conv(64, 192, 3, 1, 1), nn.ReLU(), lrn, pool,
+        conv(3, 64, 7, 2, 3), nn.ReLU(), pool, lrn, conv(64, 64, 1), nn.ReLU(), conv(64, 192, 3, 1, 1), nn.ReLU(), lrn,
+        pool,
         Inception(192, 64, 96, 128, 16, 32, 32), Inception(256, 128, 128, 192, 32, 96, 64), pool,
         Inception(480, 192, 96, 208, 16, 48, 64), Inception(512, 160, 112, 224, 24, 64, 64),
         Inception(512, 128, 128, 256, 24, 64, 64), Inception(512, 112, 144, 288, 32, 64, 64),

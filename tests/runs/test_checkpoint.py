@@ -13,7 +13,9 @@ from cnncli.errors import CheckpointError, MachineError
 from cnncli.runs import checkpoint, directory, files
 
 CONTENTS = checkpoint.Contents(
-    {"conv1.kernel": np.arange(6, dtype=np.float32).reshape(1, 1, 2, 3)}, {"0.count": np.array(3, np.int32)}, {"step": 7}
+    {"conv1.kernel": np.arange(6, dtype=np.float32).reshape(1, 1, 2, 3)},
+    {"0.count": np.array(3, np.int32)},
+    {"step": 7},
 )
 
 
@@ -87,7 +89,8 @@ def test_any_flipped_bit_or_cut_is_found_and_the_file_named(tmp_path_factory, na
 @pytest.mark.parametrize("manifest", [
     "", "[]", "{", "{}", '{"format": 2}', '{"format": 1, "step": "7", "files": {}}',
     '{"format": 1, "step": 7, "files": {"../x": {}, "params.safetensors": {}, "state.json": {}}}', "[" * 100_000,
-    '{"format": 1, "step": 7, "validation": [1], "files": {"params.safetensors": 1, "optimizer.safetensors": 1, "state.json": 1}}',
+    '{"format": 1, "step": 7, "validation": [1], "files": {"params.safetensors": 1, "optimizer.safetensors": 1, '
+    '"state.json": 1}}',
 ])  # fmt: skip
 def test_a_manifest_that_is_none_is_refused(tmp_path, manifest):
     folder = save(tmp_path, 7)

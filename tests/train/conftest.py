@@ -49,6 +49,8 @@ def tree_bytes():
     """``tree_bytes(folder)`` -> every file below it and what is in it."""
 
     def read(folder: Path) -> dict[str, bytes]:
-        return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+        return {
+            str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+        }
 
     return read

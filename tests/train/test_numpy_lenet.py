@@ -73,7 +73,9 @@ def numpy_step(p, x, labels):
 def test_textbook_training_step_of_lenet_equals_numpy(tmp_path):
     (tmp_path / "lenet.yaml").write_text(LENET)
     # Only the network and the optimizer are used; the data's shape is that of the arrays below.
-    text = LENET.replace("data: {source: {inline: {inputs: [[0], [1]], labels: [0, 1]}}}", "data: {source: {npz: none.npz}}")
+    text = LENET.replace(
+        "data: {source: {inline: {inputs: [[0], [1]], labels: [0, 1]}}}", "data: {source: {npz: none.npz}}"
+    )
     (tmp_path / "lenet.yaml").write_text(text)
     loaded = load(tmp_path / "lenet.yaml")
     model = Model(loaded.graph)

@@ -11,6 +11,7 @@ from cnncli.train import loop
 from cnncli.train.events import Events
 from cnncli.train.signals import Interrupted
 from cnncli.train.start import resume, train
+from cnncli.train.trained import open_trained
 
 
 class StopAt(Events):
@@ -31,7 +32,11 @@ def short_stretches(monkeypatch):
     monkeypatch.setattr(loop, "PACE", 0.0)
 
 
-EVERYTHING = ("train.optimizer={adamw: {lr: 0.01}}", "data.augment=[{random_shift: 1}, {mixup: 0.2}]", "train.watch=true")
+EVERYTHING = (
+    "train.optimizer={adamw: {lr: 0.01}}",
+    "data.augment=[{random_shift: 1}, {mixup: 0.2}]",
+    "train.watch=true",
+)
 
 
 @pytest.mark.parametrize("overrides", [(), EVERYTHING])
@@ -98,8 +103,6 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before_in_words(tiny,
     damaged[len(damaged) // 2] ^= 1
     params.write_bytes(damaged)
     with pytest.raises(CheckpointError, match="SHA-256"):
-        from cnncli.train.trained import open_trained
-
         open_trained(run / "checkpoints/step-00000033")
     resume(run, [], Listen())
     assert any("using the checkpoint before it" in note for note in notes)
