@@ -115,9 +115,9 @@ def _two_layers(node: Node, entry: type[BaseModel] | None) -> list[Problem]:
     if len(layers) != 1:
         message = f"one entry holds one layer, got {', '.join(words)}"
         return [_problem(node, message, "Begin each with its own -.", node.keys.get(words[1]))]
-    found = []
+    found, inner = [], list(fields(members[layers[0]])) if layers[0] in members else []
     for word in (word for word in words if word not in layers):
-        if nearest(word, list(fields(members[layers[0]])), FIELD_WORDS):
+        if nearest(word, inner, FIELD_WORDS):
             hint = f"Indent it further, to stand under {layers[0]}."
         else:
             near = nearest(word, _ENTRY)

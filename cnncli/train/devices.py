@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import jax
@@ -29,8 +30,9 @@ def devices() -> list[jax.Device]:
     """JAX's devices. MachineError (exit 4) where the platform asked for is not there."""
     try:
         return jax.devices()
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+    except (RuntimeError, AssertionError) as error:  # JAX's own assertion, where no platform asked for is there
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        reason = str(error).splitlines()[0] if str(error) else f"JAX finds nothing for JAX_PLATFORMS={asked}"
         raise MachineError.of(f"no device: {reason}", "Unset JAX_PLATFORMS, or see `cnn doctor`.") from None
 
 
@@ -45,8 +47,6 @@ def placement(batch_size: int) -> Placement:
 
 def device_name(device: jax.Device) -> str:
     """A device in words."""
-    import os
-
     if device.platform == "cpu":
         return f"cpu ({len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores)"
     return device.device_kind

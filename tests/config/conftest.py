@@ -92,6 +92,12 @@ def refused_at(refused) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
+def foreign() -> re.Pattern[str]:
+    """What no message may say."""
+    return FOREIGN
+
+
+@pytest.fixture(scope="session")
 def base() -> str:
     """A config that works."""
     return BASE

@@ -117,8 +117,9 @@ def test_all_malformed_ones_at_once(refused, base):
 
 LEAVES = [
     ("seed",), ("name",), ("data", "validation"), ("data", "source"), ("model", "input"),
-    ("model", "layers", 0, "conv"), ("model", "layers", 0, "conv", "kernel"), ("model", "layers", 1), ("model", "layers", 2, "fc"), ("train", "epochs"),
-    ("train", "optimizer"), ("train", "optimizer", "sgd", "lr"), ("train", "schedule"), ("train", "nothing"), ("data",),
+    ("model", "layers", 0, "conv"), ("model", "layers", 0, "conv", "kernel"), ("model", "layers", 1),
+    ("model", "layers", 2, "fc"), ("train", "epochs"), ("train", "optimizer"), ("train", "optimizer", "sgd", "lr"),
+    ("train", "schedule"), ("train", "nothing"), ("data",),
 ]  # fmt: skip
 VALUES = [
     0, 3, -1, 2.5, True, None, "abc", "", [], [3], {}, {"sgd": 0.1}, {"adam": {"lr": 0.1}}, "cosine", {"relu": None},

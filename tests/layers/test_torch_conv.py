@@ -75,8 +75,11 @@ def test_textbook_2d_convolution_and_1d_convolution_are_pytorchs(problem):
 @pytest.mark.parametrize(("ours", "theirs"), [("reflect", "reflect"), ("edge", "replicate")])
 def test_textbook_padding_modes_reflect_and_edge(ours, theirs):
     layer = layer_of({"conv": {"filters": 2, "padding": [[1, 2], [0, 2]], "padding_mode": ours}})
-    same_function(layer, normal((2, 5, 6, 3)),
-                  lambda x, w: F.conv2d(F.pad(x, (0, 2, 1, 2), mode=theirs), kernel_first(w["kernel"]), w["bias"]))  # fmt: skip
+
+    def padded(x, w):
+        return F.conv2d(F.pad(x, (0, 2, 1, 2), mode=theirs), kernel_first(w["kernel"]), w["bias"])
+
+    same_function(layer, normal((2, 5, 6, 3)), padded)
 
 
 def test_textbook_true_convolution_turns_the_kernel_half_round():
@@ -115,8 +118,9 @@ def test_textbook_transposed_convolution_is_pytorchs(problem, more):
     def theirs(x, w):
         *taps, channels, filters = w["kernel"].shape
         kernel = w["kernel"].reshape(*taps, channels, groups, filters // groups).movedim((-2, -3, -1), (0, 1, 2))
-        return TRANSPOSE[axes](x, kernel.reshape(-1, filters // groups, *taps).contiguous(), w.get("bias"), settings["stride"],
-                               settings["padding"], more[:axes], groups, settings["dilation"])  # fmt: skip
+        kernel = kernel.reshape(-1, filters // groups, *taps).contiguous()
+        return TRANSPOSE[axes](x, kernel, w.get("bias"), settings["stride"], settings["padding"], more[:axes], groups,
+                               settings["dilation"])  # fmt: skip
 
     same_function(layer, normal(shape), theirs)
 

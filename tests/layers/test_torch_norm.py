@@ -18,21 +18,23 @@ def test_textbook_normalisation_batch_norm_through_training_and_after(shape):
     theirs = {2: torch.nn.BatchNorm1d, 3: torch.nn.BatchNorm1d, 4: torch.nn.BatchNorm2d}[len(shape)](6, 1e-3, 0.2)
     theirs.weight.data, theirs.bias.data = torch.tensor(weights["scale"]), torch.tensor(weights["bias"])
     state = layer.init(jax.random.key(0), shape[1:]).state
+
+    @jax.jit
+    def train(state, x, pull):
+        (y, new), back = jax.vjp(lambda w, x: layer.apply(Variables(w, state), x, Context(True)), weights, x)
+        return y, new, *back((pull, jax.tree.map(jax.numpy.zeros_like, new)))
+
     for step in range(4):
         x, pull = normal(shape, step) * (step + 1) + step, normal(shape, step + 9)
         leaf = torch.tensor(x, requires_grad=True)
         y = last(theirs(leaf.movedim(-1, 1)))
         theirs.zero_grad()
         y.backward(torch.tensor(pull))
-        (ours, new), back = jax.vjp(
-            lambda w, x, state=state: layer.apply(Variables(w, state), x, Context(True)), weights, x
-        )
-        by_weight, by_input = back((pull, jax.tree.map(np.zeros_like, new)))
+        ours, state, by_weight, by_input = train(state, x, pull)
         agree(ours, y)
         agree(by_input, leaf.grad)
         agree(by_weight["scale"], theirs.weight.grad)
         agree(by_weight["bias"], theirs.bias.grad)
-        state = new
     agree(state["mean"], theirs.running_mean)
     agree(state["var"], theirs.running_var)
     theirs.eval()

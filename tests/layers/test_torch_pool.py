@@ -66,7 +66,8 @@ def test_textbook_pooling_l2_is_pytorchs(problem):
     settings, shape = problem
     settings["rounding"] = "floor"  # with ceil PyTorch scales partial windows up
     layer, pads, _ = fitting("l2_pool", settings, shape)
-    same_function(layer, normal(shape), lambda x, w: LP[len(pads)](x, 2, settings["kernel"], settings["stride"]))
+    bare = [each if len(pads) == 2 else each[0] for each in (settings["kernel"], settings["stride"])]
+    same_function(layer, normal(shape), lambda x, w: LP[len(pads)](x, 2, *bare))
 
 
 def test_textbook_pooling_global():
@@ -130,17 +131,23 @@ def test_textbook_unpooling_puts_values_where_the_maxima_were(settings):
     leaf = torch.tensor(values, requires_grad=True)
     expected = torch.nn.MaxUnpool2d(settings["kernel"], stride, padding)(leaf.movedim(-1, 1), places, (6, 6))
     expected.backward(torch.ones_like(expected) * torch.arange(36.0).reshape(6, 6))
-    ours, back = jax.vjp(lambda v: unpool.apply(Variables({}, {}), (v, x), Context())[0], values)
+    pull = np.tile(np.arange(36, dtype=np.float32).reshape(1, 6, 6, 1), (2, 1, 1, 2))
+
+    @jax.jit
+    def run(values):
+        y, back = jax.vjp(lambda v: unpool.apply(Variables({}, {}), (v, x), Context())[0], values)
+        return y, back(pull)[0]
+
+    ours, gradient = run(values)
     agree(ours, last(expected))
-    pull = np.broadcast_to(np.arange(36, dtype=np.float32).reshape(6, 6, 1), ours.shape)
-    agree(back(pull)[0], leaf.grad)
+    agree(gradient, leaf.grad)
 
 
-@pytest.mark.parametrize("settings", [{"kernel": 2}, {"kernel": 3, "stride": 1}, {"kernel": 3, "stride": 2, "padding": 1}])
+@pytest.mark.parametrize("settings", [{"kernel": 2}, {"kernel": 3, "stride": 2, "padding": 1}])
 def test_textbook_pool_then_unpool_puts_the_maxima_back(settings):
     model = network({"max_pool": settings, "name": "p"}, {"max_unpool": "p"}, shape=(6, 5, 2))
     x = normal((2, 6, 5, 2))
-    y, _ = model.apply(model.init(jax.random.key(0)), x)
+    y, _ = jax.jit(model.apply)(model.init(jax.random.key(0)), x)
     pads = settings.get("padding", 0)
     pooled, places = F.max_pool2d(torch.tensor(x).movedim(-1, 1), settings["kernel"], settings.get("stride"), pads,
                                   return_indices=True)  # fmt: skip
