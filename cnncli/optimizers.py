@@ -53,8 +53,8 @@ class Sgd(Optimizer):
         return optax.chain(decay, optax.sgd(rate, self.momentum or None, self.nesterov))
 
 
-# Ours is `sgd`; two need the loss itself; the noise comes from a key that no checkpoint holds.
-LEFT_OUT = ("sgd", "lbfgs", "polyak_sgd", "noisy_sgd")
+# `sgd` is ours; lbfgs needs the loss itself; the noise comes from a key that no checkpoint holds.
+LEFT_OUT = ("sgd", "lbfgs", "noisy_sgd")
 
 
 @dataclass(frozen=True)
@@ -89,14 +89,15 @@ def signatures() -> dict[str, Signature]:
 
 
 def _signature(function: ast.FunctionDef) -> Signature | None:
-    """None where there is no learning rate, or an argument must be given that a config cannot hold."""
+    """None where the learning rate cannot follow a schedule, or an argument must be given that a config cannot hold."""
     listed, text = function.args, ast.get_docstring(function) or ""
     defaults: list[ast.expr | None] = [None] * (len(listed.args) - len(listed.defaults))
     defaults += [*listed.defaults, *listed.kw_defaults]
-    arguments, hidden = {}, []
+    arguments, hidden, scheduled = {}, [], False
     for argument, default in zip([*listed.args, *listed.kwonlyargs], defaults, strict=True):
-        name = argument.arg
-        kind = _type(name, ast.unparse(argument.annotation) if argument.annotation else "")
+        name, annotation = argument.arg, ast.unparse(argument.annotation) if argument.annotation else ""
+        scheduled = scheduled or (name == "learning_rate" and "Schedule" in annotation)
+        kind = _type(name, annotation)
         if kind is not None and (default is None or isinstance(default, (ast.Constant, ast.UnaryOp))):
             value = None if default is None else ast.literal_eval(default)
             arguments[name] = Argument(kind, value, default is None, _meaning(name, text))
@@ -104,7 +105,7 @@ def _signature(function: ast.FunctionDef) -> Signature | None:
             return None
         else:
             hidden.append(name)
-    if "learning_rate" not in hidden:
+    if not scheduled:
         return None
     return Signature(_plain_text(text.split("\n\n")[0]), arguments, tuple(hidden))
 

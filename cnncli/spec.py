@@ -58,9 +58,7 @@ def snake_case(name: str) -> str:
 class Settings(BaseModel):
     """Frozen, strict, no unknown keys, no NaN or infinity."""
 
-    model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, defer_build=True
-    )
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     def to_yaml(self) -> Any:
         """As plain data with every field filled in, which reads back to an equal object."""

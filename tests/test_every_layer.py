@@ -15,7 +15,7 @@ from every_layer import EXAMPLES, Example
 
 from cnncli.config.reader import read_value
 from cnncli.graph import Field, build
-from cnncli.layers import LAYERS, Context, Entry, Variables
+from cnncli.layers import LAYERS, Composite, Context, Entry, Variables
 from cnncli.layers.activation import Linear
 from cnncli.model import Model, Weights
 
@@ -262,6 +262,8 @@ def test_docstring_says_what_it_is(layer):
     assert ("Source:" in text) == (layer.kind not in UNPUBLISHED)
     for name, field in layer.model_fields.items():
         assert field.description, f"{layer.kind}.{name} has no description"
+        if layer not in Composite.__subclasses__():  # whose fields hold layers
+            assert (field.alias or name) in layer.model_json_schema(by_alias=True)["properties"]
 
 
 def test_words_of_the_language_are_unique():

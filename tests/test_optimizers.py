@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import network
+from networks import jit, network
 
 from cnncli.train.step import first_state, make_optimizer, make_run
 
@@ -20,7 +20,7 @@ def states(folder, train):
     """The state before and after each of ``STEPS`` steps, each step a call of its own."""
     loaded, model = network(folder, LAYERS, train)
     optimizer = make_optimizer(loaded.config, model, per_epoch=3, total=TOTAL)
-    run = jax.jit(make_run(loaded.config, model, optimizer, 2))
+    run = jit(make_run(loaded.config, model, optimizer, 2))
     found = [first_state(loaded.config, model, optimizer)]
     for rows in ROWS:
         found.append(run(found[-1], jnp.asarray(X), jnp.asarray(Y), {}, rows[None])[0])
@@ -58,8 +58,7 @@ def hold(found, theirs):
 
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"weight_decay": 0.1},
-     {"momentum": 0.8, "nesterov": True, "weight_decay": 0.05}],
+    [{}, {"momentum": 0.9, "weight_decay": 0.1}, {"momentum": 0.8, "nesterov": True, "weight_decay": 0.05}],
     ids=str,
 )  # fmt: skip
 def test_sgd(torch, tmp_path, fields):
@@ -73,7 +72,6 @@ def test_sgd(torch, tmp_path, fields):
 @pytest.mark.parametrize(
     ("written", "name", "options", "decay"),
     [
-        ("adam: {lr: 0.02}", "Adam", {}, 0.0),
         ("adam: {lr: 0.02, b1: 0.8, b2: 0.95, eps: 0.001}", "Adam", {"betas": (0.8, 0.95), "eps": 1e-3}, 0.0),
         ("adamw: {lr: 0.02, weight_decay: 0.3}", "AdamW", {}, 0.3),
     ],
@@ -97,13 +95,13 @@ def test_the_schedule_sets_the_rate_of_each_step(torch, tmp_path):
 
 def test_clip_norm_shortens_long_gradients_and_leaves_short_ones(torch, tmp_path):
     lengths = []
-    for clip in (0.1, 0.3, 100.0):
+    for clip in (0.1, 100.0):
         found = states(tmp_path, f"optimizer: {{sgd: 0.5}}, clip_norm: {clip}")
         hold(found, Theirs(torch, found[0].params, lambda o, groups: o.SGD(groups, 0.5), clip=clip))
         before, after = (state.params for state in found[:2])
         lengths.append(np.sqrt(sum(((after[name] - before[name]) ** 2).sum() for name in before)) / 0.5)
-    assert lengths[:2] == pytest.approx([0.1, 0.3], rel=1e-4)
-    assert 0.3 < lengths[2] < 100
+    assert lengths[0] == pytest.approx(0.1, rel=1e-4)
+    assert 0.1 < lengths[1] < 100
 
 
 def test_ema_is_the_moving_average_of_the_weights_and_what_ships(tmp_path):
@@ -130,7 +128,7 @@ def test_one_call_of_many_steps_is_many_calls_of_one(tmp_path):
     found = states(tmp_path, "optimizer: {sgd: {lr: 0.5, momentum: 0.9}}, schedule: cosine")
     loaded, model = network(tmp_path, LAYERS, "optimizer: {sgd: {lr: 0.5, momentum: 0.9}}, schedule: cosine")
     optimizer = make_optimizer(loaded.config, model, per_epoch=3, total=TOTAL)
-    run = jax.jit(make_run(loaded.config, model, optimizer, 2))
+    run = jit(make_run(loaded.config, model, optimizer, 2))
     end, out = run(first_state(loaded.config, model, optimizer), jnp.asarray(X), jnp.asarray(Y), {}, ROWS)
     assert out["loss"].shape == out["correct"].shape == (STEPS,)
     assert end.step == STEPS

@@ -1,6 +1,8 @@
 """Learning rates at every step, against PyTorch's schedulers and what the words of a config say."""
 
+import inspect
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from cnncli.config.reader import read_value
 from cnncli.schedules import SCHEDULES, AnySchedule, Constant, Cosine, Exponential, Linear, OneCycle, Step
 
 LR = 0.3
@@ -159,6 +162,15 @@ def test_outside_the_compiled_step_it_is_the_same(kind, warmup):
     schedule = read({kind: {**fields, "warmup": warmup}})
     rate = schedule.build(LR, 5, 10)
     close([float(rate(step)) for step in range(10)], rates(schedule, 10))
+
+
+@pytest.mark.parametrize("member", SCHEDULES, ids=lambda member: member.kind)
+def test_the_example_in_the_docstring_reads_and_reads_back(member):
+    written = re.search("Example: `(.+?)`", inspect.getdoc(member))[1]
+    schedule = read(read_value(written, "example").plain())
+    assert type(schedule) is member
+    assert read(schedule.to_yaml()) == schedule
+    assert all(info.description for info in member.model_fields.values())
 
 
 @pytest.mark.parametrize(

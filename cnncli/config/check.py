@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from cnncli.config import wording
@@ -12,6 +11,7 @@ from cnncli.config.classes import Location, choices, class_at, fields
 from cnncli.config.reader import Node
 from cnncli.config.schema import Config, DataSettings, ModelSettings, TrainSettings
 from cnncli.errors import Place, Problem
+from cnncli.layers import Entry
 from cnncli.spec import FIELD_WORDS, NO_FIELD, OTHERWISE, Spec, did_you_mean, nearest
 
 _UNION = re.compile(r"int|float|str|bool|.*[\[(-].*")  # how pydantic calls a member of a union of plain types
@@ -44,7 +44,7 @@ def _problems(error: ErrorDetails, root: Node) -> list[Problem]:
     if kind == "missing":
         return [_missing(location, root)]
     if kind == "two_layers":
-        return _two_layers(node, class_at(Config, location))
+        return _two_layers(node)
     if kind == "unknown_kind":
         place = node.keys.get(error["ctx"]["kind"])
     elif kind == "inner_name":
@@ -104,11 +104,9 @@ def _two_specs(error: ErrorDetails, node: Node) -> Problem:
     return _problem(node, wording.message(error), hint, node.keys[added or second])
 
 
-def _two_layers(node: Node, entry: type[BaseModel] | None) -> list[Problem]:
+def _two_layers(node: Node) -> list[Problem]:
     """An entry with more than one key: two layers, or a word beside the layer that belongs under it."""
-    members: dict[str, type[Spec]] = {}
-    for info in fields(entry).values() if entry else ():
-        members.update(*(family.members for family in choices(info)))
+    members = choices(fields(Entry)["layer"])[0].members
     block = node.find(("block", "of")).value if "block" in node.value else None  # written out: as the user calls it
     words = [block if isinstance(block, str) and key == "block" else key for key in node.value if key not in _ENTRY]
     layers = [key for key in words if key in members or key == block]

@@ -146,11 +146,12 @@ class _Writer:
 
     def _entry(self, mode: str) -> Schema:
         """One line of a list of layers: a layer, and where given its name and from."""
-        known = fields(Entry)
-        (family,) = choices(known["layer"])
+        (family,) = choices(fields(Entry)["layer"])
         name = self.clean(Entry.model_json_schema(by_alias=True)["properties"]["name"], mode)
+        name = {"description": "what this layer is called, in reports and by from"} | name
         text = {"type": "string"}
-        source = {"description": known["from"].description or "", "anyOf": [text, {"type": "array", "items": text}]}
+        source = {"description": "names of earlier layers that it takes its input from, or input",
+                  "anyOf": [text, {"type": "array", "items": text}]}  # fmt: skip
         entry = {"type": "object", "additionalProperties": bool(mode),
                  "properties": {**self._forms(family, mode), "name": name, "from": source}, **_ONE_LAYER}  # fmt: skip
         return {"anyOf": [text if mode else {"enum": _bare(family)}, entry]}

@@ -50,7 +50,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     if problems:
         raise _refused([*problems, *problems_of([each for each in errors if each["loc"][0] != "model"], root)])
     graph, misfits = _wired(root, errors)
-    found = [*problems_of(errors, root), *misfits, *_data_misfits(root, errors), *_output_misfits(config, graph, root)]
+    found = [*problems_of(errors, root), *misfits, *_data_misfits(root, errors)]
+    found += [*_output_misfits(config, graph, root), *_too_large(graph, root)]
     if found or not config or not graph:
         raise _refused(found)
     return Loaded(config, graph, root, path, text)
@@ -135,7 +136,7 @@ def _data_misfits(root: Node, errors: list[ErrorDetails]) -> Iterator[Problem]:
 
 
 def _output_misfits(config: Config | None, graph: Graph | None, root: Node) -> Iterator[Problem]:
-    """Outputs that are not one number per class, and networks too large for this machine."""
+    """Outputs and class weights that are not one number per class."""
     if not config or not graph:
         return
     classes = config.data.source.class_count()
@@ -146,8 +147,16 @@ def _output_misfits(config: Config | None, graph: Graph | None, root: Node) -> I
         elif classes and shape[0] not in config.train.loss.widths(classes):
             what = f"{config.data.source.kind} has {classes} classes, the network gives {shape[0]} outputs"
             yield _misfit(root, widths, what, f"Try {classes}.")
+    weights, node = config.train.class_weights, root.find(("train", "class_weights"))
+    if classes and isinstance(weights, tuple) and len(weights) != classes:
+        what = f"expected {classes} numbers, one for each class of {config.data.source.kind}, got {len(weights)}"
+        yield Problem(what, node.place, node.path)
+
+
+def _too_large(graph: Graph | None, root: Node) -> Iterator[Problem]:
+    """More parameters than this machine could train, told before anything is allocated."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if graph.params * PARAMETER_BYTES > memory:
+    if graph and graph.params * PARAMETER_BYTES > memory:
         node = root.find(("model", "layers"))
         need, have = graph.params * PARAMETER_BYTES // 2**30, memory // 2**30
         yield Problem(f"{graph.params:,} parameters need {need:,} GiB to train, this machine has {have:,} GiB",

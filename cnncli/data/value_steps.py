@@ -96,8 +96,7 @@ class Standardize(ValueStep):
 
         mean, variance = _moments(images, self.per)
         std = np.sqrt(variance)
-        varies = std > np.abs(mean) * np.finfo(np.float32).eps  # more than by rounding
-        return {"mean": mean, "std": np.where(varies, std, np.float32(1))}
+        return {"mean": mean, "std": np.where(std > 0, std, np.float32(1))}
 
     def values(self, constants: dict[str, Any], x: Any) -> Any:
         """(x - mean) / std."""

@@ -18,7 +18,7 @@ else:
 
 
 class Kernels(Layer):
-    """Base of the layers with kernels that slide: ``filters`` of them, each with a bias."""
+    """Base of the layers with small kernels: ``filters`` of them, each with a bias."""
 
     main: ClassVar[str | None] = "filters"
 
@@ -33,10 +33,6 @@ class Kernels(Layer):
     kernel_init: Init = Field(HeNormal(), alias="init", description="how the kernel starts")
     bias_init: Init = Field(Zeros(), description="how the bias starts")
 
-    def sliding(self, shape: Shape) -> Sliding:
-        """The windows over an input."""
-        return slide(shape, self.kernel, self.stride, self.padding, self.dilation)
-
     def declare(self, kernel: Shape, bias: Shape, fans: tuple[int, int]) -> dict[str, Weight]:
         """The kernel and, where wanted, the bias."""
         weights = {"kernel": Weight(kernel, self.kernel_init, fans, decay=True, trainable=self.trainable)}
@@ -49,6 +45,18 @@ class Kernels(Layer):
         return y + per_channel(variables.array("bias"), y) if self.bias else y
 
 
+class SlidingKernels(Kernels):
+    """Base of those whose kernels slide over the input."""
+
+    def sliding(self, shape: Shape) -> Sliding:
+        """The windows over an input."""
+        return slide(shape, self.kernel, self.stride, self.padding, self.dilation)
+
+    def window(self, shape: Shape) -> Window:
+        """The kernel."""
+        return self.sliding(shape).window()
+
+
 def check_groups(groups: int, channels: int, filters: int) -> None:
     """ShapeError unless ``groups`` divides both."""
     for count, what in ((channels, "input channels"), (filters, "filters")):
@@ -57,7 +65,7 @@ def check_groups(groups: int, channels: int, filters: int) -> None:
             raise ShapeError(f"groups {groups} does not divide the {count} {what}", f"Try groups: {divisors[-1]}.")
 
 
-class Conv(Kernels):
+class Conv(SlidingKernels):
     """Convolution over one or two axes (cross-correlation, as in every framework), bias added.
 
     Input (H, W, C) -> output (H', W', filters), H' = floor((H + padding - dilation*(kernel-1) - 1) / stride) + 1;
@@ -132,7 +140,3 @@ class Conv(Kernels):
         """Positions times taps times connected pairs of channel and filter."""
         sliding = self.sliding(shape)
         return math.prod(sliding.out) * math.prod(sliding.size) * self._pairs(shape[-1])
-
-    def window(self, shape: Shape) -> Window:
-        """The kernel."""
-        return self.sliding(shape).window()

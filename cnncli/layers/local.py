@@ -3,11 +3,11 @@
 import math
 from typing import Any, ClassVar
 
-from cnncli.layers.base import Context, Shape, Variables, Weight, Window
-from cnncli.layers.conv import Kernels
+from cnncli.layers.base import Context, Shape, Variables, Weight
+from cnncli.layers.conv import SlidingKernels
 
 
-class LocallyConnected(Kernels):
+class LocallyConnected(SlidingKernels):
     """Locally connected: as a convolution, but every position has kernels and biases of its own.
 
     Input (H, W, C) -> output (H', W', filters), sized as by `conv`; sequences alike. Kernel (H', W', kernel, kernel, C,
@@ -42,7 +42,3 @@ class LocallyConnected(Kernels):
     def macs(self, shape: Shape) -> int:
         """One per weight of the kernels."""
         return self.weights(shape)["kernel"].size
-
-    def window(self, shape: Shape) -> Window:
-        """The kernel."""
-        return self.sliding(shape).window()

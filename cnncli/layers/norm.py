@@ -188,8 +188,8 @@ class Lrn(Layer):
     """Local response normalisation: each value divided by what its neighbouring channels do at its position.
 
     Any input (..., C) -> the same shape. y_c = x_c / (k + alpha / n * sum of x^2 over the n channels around c)^beta.
-    The sum is divided by n as in Caffe and PyTorch; AlexNet's paper does not divide, so its alpha of 1e-4 (n = 5) is
-    alpha: 5e-4 here. Source: Krizhevsky, Sutskever and Hinton 2012 (AlexNet).
+    The sum is divided by n as in Caffe and PyTorch; AlexNet's paper does not divide: its 1e-4 with n = 5 is the 5e-4
+    that stands here. Source: Krizhevsky, Sutskever and Hinton 2012 (AlexNet).
 
     Example: `lrn: 5`  (28, 28, 6) -> (28, 28, 6), 0 parameters
     """
@@ -199,7 +199,7 @@ class Lrn(Layer):
 
     n: PositiveInt = Field(5, description="channels in the sum; of an even number one more before than behind")
     k: PositiveFloat = Field(2.0, description="added to the sum")
-    alpha: NonNegativeFloat = Field(1e-4, description="weight of the mean square")
+    alpha: NonNegativeFloat = Field(5e-4, description="weight of the mean square")
     beta: NonNegativeFloat = Field(0.75, description="the power of the divisor")
 
     def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt
 from cnncli.errors import ShapeError
 from cnncli.layers.base import Context, Layer, Shape, Variables, Weight, Window, times
 from cnncli.layers.conv import Kernels, check_groups
-from cnncli.layers.geometry import Extent, Extra, Growing, grow, grown, slide
+from cnncli.layers.geometry import Extent, Extra, Growing, Padding, grow, grown, slide
 from cnncli.layers.pool import MaxPool
 from cnncli.layers.shape import Join
 
@@ -29,6 +29,9 @@ class ConvTranspose(Kernels):
         "deconv", "deconvolution", "conv2d_transpose", "conv_transpose2d", "convtranspose2d", "upconv",
     )  # fmt: skip
 
+    stride: Extent = Field(1, description="pixels between neighbouring stamps")
+    padding: Padding = Field("valid", description="the reverse convolution's, cut off the edges: valid: nothing; same: "
+                             "out = in * stride; a number; [h, w]; [[top, bottom], [left, right]]")  # fmt: skip
     output_padding: Extra = Field(0, description="pixels added behind, to tell sizes apart that stride makes equal")
     groups: PositiveInt = Field(1, description="input and output channels are split into this many separate parts")
 

@@ -17,16 +17,15 @@ def normalize(
     x: Array, mean: Array, var: Array, scale: Array | None, bias: Array | None, epsilon: float
 ) -> Array:
     """``(x - mean) / sqrt(var + epsilon) * scale + bias`` in float32, given back in the type of ``x``."""
-    mean, var, scale, bias = (_wide(each, x.ndim) for each in (mean, var, scale, bias))
-    y = (x.astype(jnp.float32) - mean) * lax.rsqrt(var + epsilon)
-    y = y if scale is None else y * scale
-    y = y if bias is None else y + bias
+    y = (x.astype(jnp.float32) - _wide(mean, x)) * lax.rsqrt(_wide(var, x) + epsilon)
+    y = y if scale is None else y * _wide(scale, x)
+    y = y if bias is None else y + _wide(bias, x)
     return y.astype(x.dtype)
 
 
-def _wide(array: Array | None, axes: int) -> Array | None:
-    """With axes of 1 before those it has, up to ``axes``."""
-    return None if array is None else array.reshape((1,) * (axes - array.ndim) + array.shape)
+def _wide(array: Array, x: Array) -> Array:
+    """With axes of 1 before those it has, to meet ``x``."""
+    return array.reshape((1,) * (x.ndim - array.ndim) + array.shape)
 
 
 def response_normalize(x: Array, n: int, k: float, alpha: float, beta: float) -> Array:

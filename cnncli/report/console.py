@@ -7,13 +7,15 @@ import sys
 from rich.console import Console
 from rich.text import Text
 
+NARROW = 60  # columns under which a table would be cut to pieces
 WIDE = 120  # columns when the output is a file or a pipe
 
 
 def make_console(stderr: bool = False) -> Console:
     """A console on stdout, or on stderr where stdout carries JSON."""
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else WIDE
+    own = Console(file=stream).width
+    width = WIDE if not stream.isatty() else own if own >= NARROW else NARROW  # a narrow terminal wraps whole lines
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=not stream.isatty())
 
 

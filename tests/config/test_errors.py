@@ -1,10 +1,12 @@
 """Every mistake gets its place, what came, what was expected, and a hint. ``¦`` marks the place that must be named."""
 
+import itertools
 import re
 import subprocess
 import sys
 
 import pytest
+from pydantic import ValidationError
 
 LAYERS = [
     # other frameworks' words for layers
@@ -134,6 +136,8 @@ OTHERS = [
     ("epochs: 3", "early_stop: {¦paitence: 5}", "train.early_stop: unknown key 'paitence'. Did you mean patience?"),
     ("epochs: 3", "ema: ¦1", "train.ema: expected less than 1, got 1"),
     ("epochs: 3", "class_weights: [1, ¦0]", "train.class_weights[1]: expected more than 0, got 0"),
+    ("epochs: 3", "class_weights: ¦[1, 2]", "train.class_weights: expected 10 numbers, one for each class of digits, "
+     "got 2"),
     ("epochs: 3", "class_weights: ¦equal", "train.class_weights: expected 'balanced' or a list, got text 'equal'"),
     ("epochs: 3", "loss: ¦crossentropy", "train.loss: unknown loss 'crossentropy'. Did you mean cross_entropy?"),
     ("epochs: 3", "loss: {cross_entropy: {label_smoothing: ¦1}}",
@@ -149,6 +153,8 @@ OTHERS = [
     ("{sgd: {lr: 0.1}}", "{sgd: 0.1, ¦adam: 0.1}", "train.optimizer: expected one optimizer: name, name: value or "
      "name: {field: value}, got a mapping with sgd, adam. Keep one."),
     ("source: digits", "source: ¦MNIST", "data.source: unknown data source 'MNIST'. Did you mean mnist?"),
+    ("source: digits", "source: {mnist: {mirrors: [¦'ftp://x']}}", "data.source.mnist.mirrors[0]: expected an address "
+     "that begins with http:// or https://, got text 'ftp://x'"),
     ("source: digits", "source: {folder: {¦pth: x}}", "data.source.folder: unknown key 'pth'. Did you mean path?"),
     ("source: digits", "source: digits\n  validation: ¦1", "data.validation: expected less than 1, got 1"),
     ("source: digits", "source: digits\n  dir: ¦''", "data.dir: expected a path, got an empty text"),
@@ -275,3 +281,41 @@ def test_debug_shows_where(cnn, tmp_path, monkeypatch):
     outcome = cnn("inspect", "nowhere.yaml")
     assert outcome.code == 2
     assert "Traceback" in outcome.err
+
+
+WRONG = [
+    None, True, 0, -1, 2.5, 1e30, float("nan"), float("inf"), "abc", "", "5 epochs", [], [[]], [None], [1, 2, 3], {},
+    {"a": 1},
+]  # fmt: skip
+
+
+def wrong_values():
+    """(class, field, value, what pydantic says of it) of every spec there is."""
+    from cnncli.config.classes import choices, fields
+    from cnncli.config.schema import DataSettings, TrainSettings
+    from cnncli.layers import LAYERS, Entry
+    from cnncli.layers.initializers import INITIALIZERS
+
+    infos = [info for section in (DataSettings, TrainSettings) for info in fields(section).values()]
+    members = [member for info in infos for family in choices(info) for member in family.members.values()]
+    for model in [*LAYERS, *INITIALIZERS, *members, DataSettings, TrainSettings, Entry]:
+        for name, value in itertools.product(fields(model), WRONG):
+            try:
+                model.model_validate({name: value})
+            except ValidationError as error:
+                yield model.__name__, name, value, error.errors(include_url=False)
+
+
+def test_every_field_refuses_in_words(foreign):
+    """Values of every kind for every field: whatever pydantic says, we say it in our words."""
+    from cnncli.config import wording
+    from cnncli.config.check import _one_per_union
+
+    refused = 0
+    for *what, errors in wrong_values():
+        told = [each for each in _one_per_union(errors) if each["type"] not in ("missing", "extra_forbidden")]
+        words = " ".join(f"{wording.message(each)} {wording.hint(each)}" for each in told)
+        assert not foreign.search(words), (what, words)
+        assert not re.search("does not fit here|should", words), (what, words)
+        refused += len(told)
+    assert refused > 1000

@@ -1,4 +1,4 @@
-"""The JSON Schema for editors: every shipped config passes, typical mistakes do not, and the shipped copy is current."""
+"""The JSON Schema for editors: shipped configs pass, typical mistakes do not, and the copy in configs/ is current."""
 
 import json
 import re
@@ -102,11 +102,13 @@ def test_entries_pass(valid, base, entry):
 
 @pytest.mark.parametrize(
     "entry",
-    ["dense: 3", "cnov: 6", "conv", "conv:", "conv: {}", "conv: {out_channels: 6}", "conv: {filters: 0}", "conv: true",
-     "conv: {filters: 2.5}", "conv: abc", "conv: {filters: 6, padding: sam}", "conv: {filters: 6, kernel: 0}",
-     "conv: {filters: 6, init: kaiming}", "conv: {filters: 6, init: {normal: -1}}", "conv: $width", "relu: 3", "3", "[]",
-     "{}", "{conv: 6, relu: }", "{conv: 6, nmae: x}", "{name: x}", "{name: x, from: y}", "{conv: 6, name: 3}",
-     "dropout: 1.5", "residual: {layers: [dense: 3]}", "residual: [dense: 3]", "branches: [[relu], [dense]]", "linear: 10"],
+    ["dense: 3", "cnov: 6", "conv", "conv:", "conv: {}", "conv: {out_channels: 6}", "conv: {filters: 0}",
+     "conv: true", "conv: {filters: 2.5}", "conv: abc", "conv: {filters: 6, padding: sam}",
+     "conv: {filters: 6, kernel: 0}", "conv: {filters: 6, init: kaiming}", "conv: {filters: 6, init: {normal: -1}}",
+     "conv: $width", "relu: 3", "3", "[]", "{}", "{conv: 6, relu: }", "{conv: 6, nmae: x}", "{name: x}",
+     "{name: x, from: y}", "{conv: 6, name: 3}",
+     "dropout: 1.5", "residual: {layers: [dense: 3]}", "residual: [dense: 3]", "branches: [[relu], [dense]]",
+     "linear: 10"],
 )  # fmt: skip
 def test_wrong_entries_do_not_pass(valid, base, entry):
     assert not valid(base.replace("- relu", f"- {entry}"))
@@ -121,11 +123,13 @@ def test_wrong_entries_do_not_pass(valid, base, entry):
         ("epochs: 3", "log_every: 5 %", True), ("epochs: 3", "log_every: 5", False),
         ("epochs: 3", "loss: mse", True), ("epochs: 3", "loss: l2", False),
         ("epochs: 3", "loss: {cross_entropy: {label_smoothing: 0.1}}", True),
-        ("epochs: 3", "schedule: {cosine: {warmup: 5 %}}", True), ("epochs: 3", "schedule: {cosine: {warmup: 5}}", False),
+        ("epochs: 3", "schedule: {cosine: {warmup: 5 %}}", True),
+        ("epochs: 3", "schedule: {cosine: {warmup: 5}}", False),
         ("epochs: 3", "early_stop: {patience: 3}", True), ("epochs: 3", "early_stop: 3", False),
         ("epochs: 3", "class_weights: balanced", True), ("epochs: 3", "class_weights: [1, 2]", True),
         ("{sgd: {lr: 0.1}}", "{sgd: 0.1}", True), ("{sgd: {lr: 0.1}}", "adam", False),
-        ("{sgd: {lr: 0.1}}", "{adam: {lr: 0.1, b1: 0.8}}", True), ("{sgd: {lr: 0.1}}", "{adam: {lr: 0.1, b1: 2}}", False),
+        ("{sgd: {lr: 0.1}}", "{adam: {lr: 0.1, b1: 0.8}}", True),
+        ("{sgd: {lr: 0.1}}", "{adam: {lr: 0.1, b1: 2}}", False),
         ("{sgd: {lr: 0.1}}", "{adam: {lr: 0.1, beta1: 0.8}}", False), ("{sgd: {lr: 0.1}}", "{sgd: 1, adam: 1}", False),
         ("source: digits", "source: {folder: {path: x}}", True), ("source: digits", "source: {folder: {}}", False),
         ("source: digits", "source: imagenet", False), ("[standardize]", "[{pad: 2}, standardize]", True),
@@ -137,13 +141,19 @@ def test_sections(valid, base, was, now, passes):
     assert valid(base.replace(was, now)) is passes
 
 
-BLOCK = "blocks:\n  mine:\n    params: [width, stride: 1]\n    layers: [{conv: {filters: $width, stride: $stride}}, relu]\n"
+BLOCK = """\
+blocks:
+  mine:
+    params: [width, stride: 1]
+    layers: [{conv: {filters: $width, stride: $stride}}, relu]
+"""
 
 
 def test_files_with_blocks(valid, base):
     """There an entry may be any word and a field a parameter; what is known of a layer is held to all the same."""
     assert valid(BLOCK + base.replace("- relu", "- mine: {width: 3}\n    - mine: 3\n    - {mine: 3, name: x}"))
-    assert valid(BLOCK.replace("[{conv", "[mine, {conv: {filters: 3, kernel: [$a, 3], init: {normal: $std}}}, {conv") + base)
+    inner = "[mine, {conv: {filters: 3, kernel: [$a, 3], init: {normal: $std}}}, {conv"
+    assert valid(BLOCK.replace("[{conv", inner) + base)
     assert not valid(BLOCK.replace("stride: $stride", "strides: $stride") + base)
     assert not valid(BLOCK.replace("stride: $stride", "stride: abc") + base)
     assert not valid(BLOCK.replace("params", "parms") + base)

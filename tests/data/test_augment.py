@@ -3,6 +3,7 @@
 import inspect
 import re
 from functools import cache, partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -13,23 +14,25 @@ import scipy.ndimage
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import jit
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
+from cnncli.config.load import load
 from cnncli.config.reader import read_value
 from cnncli.data import augment as augment_module
 from cnncli.data import augment_geometry
 from cnncli.data.augment import AUGMENTATIONS, Augmentations, at_rest, augment, augmented_shape, fit, rest
 from cnncli.data.augment_base import Mix
 from cnncli.data.augment_geometry import warp, zoom
-from cnncli.data.preprocess import Steps, apply_values
+from cnncli.data.preprocess import Steps, apply_values, shape_after
 from cnncli.data.preprocess import fit as fit_values
 from cnncli.errors import ShapeError
 from cnncli.train.objective import training_batch
 
 few = settings(max_examples=15, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
-jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # quick to compile
+CONFIGS = Path(__file__).parents[2] / "configs"
 read = TypeAdapter(Augmentations).validate_python
 
 
@@ -37,12 +40,16 @@ def pictures(seed=0, shape=(8, 12, 10, 3), low=1, high=256):
     return np.random.default_rng(seed).integers(low, high, shape).astype(np.uint8)
 
 
+@cache
+def compiled(steps):
+    return jit(partial(augment, steps))
+
+
 def changed(written, images, key=0, stored=None):
     """One augmentation of float32 ``images``, compiled. ``stored``: what it is fitted to."""
     steps = read([written])
     constants = fit(steps, images if stored is None else stored)
-    run = jit(lambda key, x: augment(steps, constants, key, x))
-    x, partners, share = run(jax.random.key(key), jnp.asarray(images, jnp.float32))
+    x, partners, share = compiled(steps)(constants, jax.random.key(key), jnp.asarray(images, jnp.float32))
     return np.asarray(x) if partners is None else (np.asarray(x), np.asarray(partners), np.asarray(share))
 
 
@@ -55,17 +62,16 @@ SMALLER = {"random_crop": (24, 24, 3), "random_resized_crop": (24, 24, 3)}  # as
 every = pytest.mark.parametrize("kind", EXAMPLES)
 
 
-@cache
-def compiled(kind):
-    """An augmentation fitted to 16 pictures, and these."""
+def example_of(kind):
+    """An augmentation, 16 pictures that it is fitted to, and ``run(key, x)``."""
     steps, images = read([EXAMPLES[kind]]), pictures(shape=(16, 32, 32, 3))
-    run, constants = jit(partial(augment, steps)), fit(steps, images)
-    return steps, jnp.asarray(images, jnp.float32), lambda key, x: run(constants, jax.random.key(key), x)[0]
+    constants = fit(steps, images)
+    return steps, jnp.asarray(images, jnp.float32), lambda key, x: compiled(steps)(constants, jax.random.key(key), x)[0]
 
 
 @every
 def test_a_pure_function_of_the_key(kind):
-    steps, x, run = compiled(kind)
+    steps, x, run = example_of(kind)
     assert [step.kind for step in steps] == [kind]
     one, again, other = (run(key, x) for key in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
@@ -77,7 +83,7 @@ def test_a_pure_function_of_the_key(kind):
 
 @every
 def test_every_image_has_a_draw_of_its_own(kind):
-    steps, x, run = compiled(kind)
+    steps, x, run = example_of(kind)
     same = jnp.broadcast_to(jnp.arange(16, dtype=jnp.float32)[:, None, None, None] % 2 * 200, x.shape) if isinstance(
         steps[0], Mix) else jnp.broadcast_to(x[:1], x.shape)  # fmt: skip
     distinct = len(np.unique(np.asarray(run(1, same)).reshape(16, -1), axis=0))
@@ -128,7 +134,7 @@ def places(after, possible):
     return equal.argmax(-1)
 
 
-@pytest.mark.parametrize("by", [[2, 1], [0, 2], [3, 0]])
+@pytest.mark.parametrize("by", [[2, 1], [0, 2]])
 def test_shifts_are_windows_of_the_padded_image_all_equally_likely(by):
     image = np.arange(1, 21).reshape(4, 5, 1).astype(np.uint8)
     after = changed({"random_shift": by}, np.tile(image, (1500, 1, 1, 1)))
@@ -203,9 +209,11 @@ def drawn(monkeypatch):
             return jnp.full((x.shape[0],), low + share * (high - low), jnp.float32)
 
         monkeypatch.setattr(augment_geometry, "_uniform", fixed)
+        compiled.cache_clear()
         return changed(written, images), ranges
 
-    return run
+    yield run
+    compiled.cache_clear()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
@@ -401,7 +409,7 @@ def box_of(covered):
     return found
 
 
-@pytest.mark.parametrize("size", [1, 4, 5, 30])
+@pytest.mark.parametrize("size", [1, 5, 30])
 def test_cutout_is_a_square_that_may_hang_over_the_edge(size):
     images = pictures(shape=(600, 12, 10, 3))
     after = changed({"cutout": size}, images)
@@ -517,6 +525,22 @@ def test_value_steps_are_fitted_to_the_shape_that_augmentation_leaves(crop, valu
 
     found = jax.eval_shape(network_sees, jax.random.key(0), jnp.asarray(images, jnp.float32))
     assert found.shape == (8, *crop[next(iter(crop))], 3)
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in CONFIGS.glob("*.yaml")))
+def test_what_the_network_sees_has_the_shape_of_its_input_in_every_config(name):
+    config = load(CONFIGS / f"{name}.yaml").config
+    steps, values, stored = config.data.augment, config.data.preprocess, config.data.source.image_shape()
+    if stored is None:
+        pytest.skip("known only with the data")
+    images = pictures(shape=(4, *shape_after(values, stored)))
+    constants = fit_values(values, at_rest(steps, images)) | fit(steps, images)
+
+    def network_sees(key, x):
+        return apply_values(values, constants, augment(steps, constants, key, x)[0])
+
+    found = jax.eval_shape(network_sees, jax.random.key(0), jnp.asarray(images, jnp.float32))
+    assert found.shape == (4, *config.model.input)
 
 
 def test_at_rest_is_rest_of_every_chunk(monkeypatch):

@@ -195,8 +195,8 @@ def test_numpy_and_jax_agree_on_every_shape(written, shape):
 def test_fitting_in_chunks_changes_nothing(written, monkeypatch):
     images, steps = pictures(), read([written, "scale"])
     whole = fit(steps, images)
-    monkeypatch.setattr(value_steps, "CHUNK", 7)
-    monkeypatch.setattr(preprocess, "CHUNK", 6)
+    monkeypatch.setattr(value_steps, "CHUNK", 13)  # 40 = 3 * 13 + 1
+    monkeypatch.setattr(preprocess, "CHUNK", 13)
     for name, constants in fit(steps, images).items():
         for key, array in constants.items():
             np.testing.assert_allclose(array, whole[name][key], rtol=1e-4, atol=1e-3, err_msg=f"{name}.{key}")
@@ -210,6 +210,7 @@ def test_each_step_is_fitted_on_what_the_one_before_gives():
     np.testing.assert_allclose(constants["standardize1"]["mean"].ravel(), images.mean((0, 1, 2)) / 2, rtol=1e-5)
     y = apply_values(steps, constants, images.astype(np.float32))
     assert (y.min(), y.max()) == pytest.approx((-0.25, 0.25))
+    np.testing.assert_allclose(invert_values(steps, constants, y), images, atol=1e-3)
 
 
 SPLIT = """\

@@ -1,46 +1,19 @@
 """Our layers against PyTorch's: values and gradients of one function, written twice."""
 
-import math
 from collections.abc import Callable
 
 import jax
 import numpy as np
 import pytest
 from hypothesis import settings
+from make import drawn, normal
 
-from cnncli.graph import build
-from cnncli.layers import Context, Entry, Layer, Variables
-from cnncli.model import Model
+from cnncli.layers import Context, Layer, Variables
 
 torch = pytest.importorskip("torch", reason="PyTorch is the reference here: pip install torch")
 torch.set_num_threads(1)
 
-few = settings(max_examples=12, deadline=None, derandomize=True, database=None)
-Arrays = dict[str, np.ndarray]
-
-
-def layer_of(written) -> Layer:
-    """A layer from its YAML as plain data."""
-    return Entry.model_validate(written).layer
-
-
-def network(*written, shape) -> Model:
-    """A network from its YAML as plain data."""
-    return Model(build(tuple(Entry.model_validate(each) for each in written), shape))
-
-
-def normal(shape, seed=0) -> np.ndarray:
-    """Standard normal numbers."""
-    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
-
-
-def weights_of(layer: Layer, shape) -> Arrays:
-    """Random numbers for every declared weight, small enough that sums stay about 1."""
-    return {
-        name: normal(weight.shape, seed) / np.float32(math.sqrt(max(weight.fans[0], 1)))
-        for seed, (name, weight) in enumerate(layer.weights(shape).items())
-        if not weight.state
-    }
+few = settings(max_examples=8, deadline=None, derandomize=True, database=None)
 
 
 def agree(ours, theirs, what: str = "output", tolerance: float = 1e-5) -> None:
@@ -56,9 +29,10 @@ def last(x):
     return x.movedim(1, -1)
 
 
-def same_function(layer: Layer, x: np.ndarray, theirs: Callable, weights: Arrays | None = None, train=False) -> None:
+def same_function(layer: Layer, x: np.ndarray, theirs: Callable) -> None:
     """Outputs and gradients agree. ``theirs(x, weights)``: x and result channels first, weights laid out as ours."""
-    weights = weights_of(layer, x.shape[1:]) if weights is None else weights
+    declared = layer.weights(x.shape[1:]).items()
+    weights = {name: drawn(weight, seed) for seed, (name, weight) in enumerate(declared)}
     leaves = {name: torch.tensor(array, requires_grad=True) for name, array in weights.items()}
     leaf = torch.tensor(x, requires_grad=True)
     expected = last(theirs(leaf.movedim(-1, 1), leaves))
@@ -67,7 +41,7 @@ def same_function(layer: Layer, x: np.ndarray, theirs: Callable, weights: Arrays
 
     @jax.jit
     def run(weights, x):
-        y, back = jax.vjp(lambda w, x: layer.apply(Variables(w, {}), x, Context(train))[0], weights, x)
+        y, back = jax.vjp(lambda w, x: layer.apply(Variables(w, {}), x, Context())[0], weights, x)
         return y, back(pull)
 
     y, (by_weight, by_input) = run(weights, x)

@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from against import few, kernel_first, layer_of, normal, same_function, torch
+from against import few, kernel_first, same_function, torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from make import apply, layer_of, normal
 
 from cnncli.errors import ShapeError
-from cnncli.layers import Context, Variables
 
 F = torch.nn.functional
 CONV = {1: F.conv1d, 2: F.conv2d}
@@ -183,12 +183,10 @@ def test_textbook_locally_connected_equals_convolution_when_kernels_are_tied():
     weights = layer.weights((5, 6, 3))
     assert sum(weight.size for weight in weights.values()) == math.prod(positions) * (2 * 3 * 3 * 2 + 2)
     kernel, bias = normal((2, 3, 3, 2)), normal((2,))
-    conv = layer_of({"conv": {"filters": 2, "kernel": [2, 3], "padding": 1, "stride": [1, 2]}})
-    x = normal((2, 5, 6, 3))
+    x, settings = normal((2, 5, 6, 3)), {"filters": 2, "kernel": [2, 3], "padding": 1, "stride": [1, 2]}
     tied = {"kernel": np.tile(kernel, (*positions, 1, 1, 1, 1)), "bias": np.tile(bias, (*positions, 1))}
-    ours, _ = layer.apply(Variables(tied, {}), x, Context())
-    shared, _ = conv.apply(Variables({"kernel": kernel, "bias": bias}, {}), x, Context())
-    np.testing.assert_allclose(ours, shared, rtol=0, atol=1e-5)
+    ours = apply({"locally_connected": settings}, x, **tied)
+    np.testing.assert_allclose(ours, apply({"conv": settings}, x, kernel=kernel, bias=bias), rtol=0, atol=1e-5)
 
 
 def test_textbook_fully_connected_is_pytorchs():

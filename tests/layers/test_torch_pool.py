@@ -3,9 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from against import agree, few, last, layer_of, network, normal, same_function, torch
+from against import agree, few, last, same_function, torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from make import apply, layer_of, network, normal, weights_of
 
 from cnncli.errors import ShapeError
 from cnncli.layers import Context, Variables
@@ -89,8 +90,7 @@ def test_windows_of_many_taps_find_the_first_maximum_too(size):
 def test_a_nan_is_the_maximum():
     x = normal((1, 4, 4, 1))
     x[0, 1, 2, 0] = np.nan
-    y, _ = layer_of({"max_pool": 2}).apply(Variables({}, {}), x, Context())
-    assert np.isnan(np.asarray(y)).sum() == 1
+    assert np.isnan(apply({"max_pool": 2}, x)).sum() == 1
 
 
 @pytest.mark.parametrize("of", ["average", "sum"])
@@ -147,7 +147,7 @@ def test_textbook_unpooling_puts_values_where_the_maxima_were(settings):
 def test_textbook_pool_then_unpool_puts_the_maxima_back(settings):
     model = network({"max_pool": settings, "name": "p"}, {"max_unpool": "p"}, shape=(6, 5, 2))
     x = normal((2, 6, 5, 2))
-    y, _ = jax.jit(model.apply)(model.init(jax.random.key(0)), x)
+    y, _ = jax.jit(model.apply)(weights_of(model.graph), x)
     pads = settings.get("padding", 0)
     pooled, places = F.max_pool2d(torch.tensor(x).movedim(-1, 1), settings["kernel"], settings.get("stride"), pads,
                                   return_indices=True)  # fmt: skip

@@ -1,0 +1,52 @@
+"""Layers, networks and numbers for tests."""
+
+import math
+
+import jax
+import numpy as np
+
+from cnncli.graph import Graph, build
+from cnncli.layers import Context, Entry, Layer, Shape, Variables, Weight
+from cnncli.model import Model, Weights
+
+
+def layer_of(written) -> Layer:
+    """A layer from its YAML as plain data."""
+    return Entry.model_validate(written).layer
+
+
+def network(*written, shape: Shape) -> Model:
+    """A network from its YAML as plain data."""
+    return Model(build(tuple(Entry.model_validate(each) for each in written), shape))
+
+
+def normal(shape: Shape, seed: int = 0) -> np.ndarray:
+    """Standard normal numbers."""
+    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
+
+
+def drawn(weight: Weight, seed: int = 0) -> np.ndarray:
+    """Random numbers for a declared weight, small enough that sums stay about 1. Compiles nothing."""
+    return normal(weight.shape, seed) / np.float32(math.sqrt(max(weight.fans[0], 1)))
+
+
+def weights_of(graph: Graph) -> Weights:
+    """Random numbers for every parameter of a network; running statistics start as they do."""
+    params, state = {}, {}
+    for seed, (node, name, weight) in enumerate(graph.weights()):
+        start = np.full(weight.shape, weight.init.kind == "ones", np.float32)
+        kept = weight.state or not weight.trainable
+        (state if kept else params)[f"{node}.{name}"] = start if weight.state else drawn(weight, seed)
+    return Weights(params, state)
+
+
+def apply(written, x, key=None, state=None, **params) -> np.ndarray:
+    """A layer's outputs. ``key``: in training."""
+    layer = layer_of(written)
+    x = np.asarray(x, np.float32)
+
+    @jax.jit
+    def run(x, key):
+        return layer.apply(Variables(params, state or {}), x, Context(key is not None, key))[0]
+
+    return np.asarray(run(x, key))
