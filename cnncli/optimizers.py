@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from cnncli.schedules import Rate
 
+
 class Optimizer(Spec):
     """Base: how gradients become updates."""
 

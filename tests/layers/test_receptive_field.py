@@ -1,5 +1,7 @@
 """Receptive fields behind several layers, by hand and by gradients."""
 
+import math
+
 import jax
 import numpy as np
 import pytest
@@ -34,3 +36,25 @@ def test_textbook_receptive_field_behind_layers_that_enlarge_is_never_exceeded(l
     seen = [np.flatnonzero(np.abs(row).sum((0, 2))) for row in np.asarray(rows)]
     widths = [places.max() - places.min() + 1 for places in seen if len(places)]
     assert max(widths) <= size <= max(widths) + 2
+
+
+ALONE = [
+    {"conv": {"filters": 2, "kernel": 4, "padding": "same"}},
+    {"conv": {"filters": 2, "kernel": 3, "dilation": 2, "stride": 2, "padding": "full"}},
+    {"max_pool": {"kernel": 3, "stride": 2, "padding": 1, "rounding": "ceil"}},
+    *({"upsample": {"scale": scale, "method": "bilinear"}} for scale in (2, 4)),
+    *({"upsample": scale} for scale in (2, 3)),
+    *({"conv_transpose": {"filters": 2, "kernel": k, "stride": s, "padding": p}}
+      for k, s, p in [(2, 2, 0), (4, 2, 1), (6, 3, 2), (3, 1, 1)]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", ALONE, ids=str)
+def test_textbook_receptive_field_of_one_layer_is_exact_at_every_output(layer):
+    model = network(layer, shape=(11, 2))
+    weights, x, field = weights_of(model.graph), normal((64, 11, 2)), model.graph.output.field
+    rows = jax.jit(jax.jacrev(lambda x: model.apply(weights, x)[0].sum((0, 2))))(x)  # (outputs, *x.shape)
+    for i, row in enumerate(np.asarray(rows)):
+        seen = np.flatnonzero(np.abs(row).sum((0, 2)))
+        low, high = (math.ceil(i * field.jump[0] + end[0]) for end in (field.low, field.high))
+        assert (seen.min(), seen.max()) == (max(low, 0), min(high, 10))

@@ -61,6 +61,14 @@ def test_textbook_pooling_average_is_pytorchs(problem, counted):
                   lambda x, w: average(x, settings["kernel"], settings["stride"], pads, ceil, counted))  # fmt: skip
 
 
+@pytest.mark.parametrize("counted", [False, True])
+@pytest.mark.parametrize("n", [5, 6])
+def test_pixels_that_only_ceil_lets_in_are_never_counted(n, counted):
+    settings = {"kernel": 3, "stride": 2, "padding": 1, "rounding": "ceil", "count_padding": counted}
+    same_function(layer_of({"avg_pool": settings}), normal((1, n, n, 1)),
+                  lambda x, w: F.avg_pool2d(x, 3, 2, 1, True, counted))  # fmt: skip
+
+
 @few
 @given(pools(padded=False))
 def test_textbook_pooling_l2_is_pytorchs(problem):
