@@ -17,6 +17,7 @@ from cnncli.spec import did_you_mean
 
 INPUT = "input"
 FLOAT_BYTES = 4
+MAX_LAYERS = 20_000
 Location = tuple[int | str, ...]
 
 
@@ -197,6 +198,7 @@ class _Builder:
     location: Location = ()
     composite: Composite | None = None
     heads: list[Head] = field(default_factory=list)
+    entries: int = 0
 
     def head(self, entries: Entries, x: str, weight: float) -> None:
         """Entries that end in an auxiliary classifier, trained with ``weight`` and left out afterwards."""
@@ -231,6 +233,10 @@ class _Builder:
             self.prefix = before
 
     def _entry(self, entry: Entry, x: str) -> str:
+        self.entries += 1
+        if self.entries > MAX_LAYERS:  # a repeat inside a repeat inside a repeat: end it here
+            self._misfit(f"the network has more than {MAX_LAYERS:,} layers", "Check the numbers of repeat.")
+            raise GraphError(self.misfits)
         layer, inputs = entry.layer, [self._find(name) for name in entry.sources] or [x]
         if not self._inputs_fit(entry):
             inputs = [UNKNOWN]
