@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cnncli.config.schema import Config
 from cnncli.data import augment
-from cnncli.data.preprocess import Constants, apply_values
+from cnncli.data.preprocess import Constants, apply_values, invert_values
 from cnncli.errors import printable
 from cnncli.report.plots import grid
 from cnncli.report.tables import table
@@ -58,10 +58,11 @@ def draw(config: Config, data: Data, constants: Constants, path: Path) -> Path:
     key, images = jax.random.key(config.seed), jnp.asarray(stored, jnp.float32)
     x = augment.augment(config.data.augment, constants, key, images)[0]
     seen = np.asarray(apply_values(config.data.preprocess, constants, x))
+    back = np.asarray(invert_values(config.data.preprocess, constants, seen))  # what the network sees, as a picture
     names = [printable(classes[label])[:14] for label in train.labels[rows]]
     ranges = [f"{each.min():.2g} .. {each.max():.2g}" for each in seen]
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [("stored", _picture(stored), names), ("augmented", _picture(np.asarray(x)), [""] * len(rows)),
+    lines = [("stored", _picture(stored), names), ("augmented", _picture(back), [""] * len(rows)),
              ("network's input", _stretched(seen), ranges)]  # fmt: skip
     return grid(lines, path, f"{config.name}: training images before and after")
 
