@@ -293,12 +293,12 @@ class _Builder:
         shapes = tuple(self.input_shape if each == INPUT else self.nodes[each].shape for each in inputs)
         given: Any = shapes if layer.joins else shapes[0]
         try:
-            shape = layer.out_shape(given)
+            shape, weights = layer.out_shape(given), layer.weights(given)
         except ShapeError as error:
             self._misfit(str(error), error.hint)
             return UNKNOWN
         field = self._joined(inputs, shapes).through(layer.window(given))
-        self.nodes[name] = Node(name, layer, inputs, shapes, shape, layer.weights(given), layer.macs(given), field,
+        self.nodes[name] = Node(name, layer, inputs, shapes, shape, weights, layer.macs(given), field,
                                 self.location)  # fmt: skip
         return name
 

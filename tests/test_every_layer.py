@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from every_layer import EXAMPLES, Example
+from networks import jit
 
 from cnncli.config.reader import read_value
 from cnncli.graph import Field, build
@@ -34,9 +35,9 @@ class Runner:
         self.example, self.dtype = example, dtype
         if example.composite:  # behind a layer of its own, since `aux` adds none to the network
             self.model = Model(build((Entry(layer=Linear()), example.entry), example.shapes[0]), dtype)
-            self.params, self.state = self.model.init(jax.random.key(0))
+            self.params, self.state = jit(self.model.init)(jax.random.key(0))
         else:
-            self.params, self.state = example.layer.init(jax.random.key(0), example.in_shape)
+            self.params, self.state = jit(partial(example.layer.init, shape=example.in_shape))(jax.random.key(0))
         self.inputs = tuple(jnp.asarray(spread(shape, seed), dtype) for seed, shape in enumerate(example.shapes))
 
     def run(self, params, state, inputs, key=None):
@@ -146,7 +147,7 @@ def test_gradient_is_that_of_finite_differences(kind, train, runner):
     if train and r.trains_as_it_tests():
         return
 
-    @jax.jit
+    @jit
     @partial(jax.grad, argnums=(0, 1), has_aux=True)
     def differentiate(params, inputs):
         y = r.run(params, r.state, inputs, key)[0]
@@ -185,7 +186,7 @@ def test_receptive_field_is_where_the_gradient_is(kind, runner):
     if kind == "max_unpool":
         maps = [0]  # the pooled map tells places, not values
     for position in {tuple(n // 2 for n in out[:-1]), tuple(n - 1 for n in out[:-1])}:
-        gradients = jax.jit(jax.grad(lambda inputs, at=position: _at(r, inputs, at)))(r.inputs)
+        gradients = jit(jax.grad(lambda inputs, at=position: _at(r, inputs, at)))(r.inputs)
         for i in maps:
             seen = np.argwhere(np.abs(gradients[i]).sum((0, -1)) > 0)
             for axis in range(axes):
@@ -231,7 +232,7 @@ def test_second_call_does_not_recompile(kind, train, runner):
     r = runner(kind)
     if train and r.trains_as_it_tests():
         return
-    call = jax.jit(r.run)
+    call = jit(r.run)
     state = r.state
     for seed in range(2):
         key = jax.random.key(seed) if train else None
@@ -248,7 +249,7 @@ def test_bfloat16_in_gives_bfloat16_out(kind, train):
     r = Runner(EXAMPLES[kind], jnp.bfloat16)
     if train and (r.example.composite or r.trains_as_it_tests()):
         return  # a model gives float32
-    y, state = jax.jit(r.run)(r.params, r.state, r.inputs, jax.random.key(1) if train else None)
+    y, state = jit(r.run)(r.params, r.state, r.inputs, jax.random.key(1) if train else None)
     assert y.dtype == jnp.bfloat16
     assert finite(y)
     assert all(array.dtype == jnp.float32 for array in state.values())

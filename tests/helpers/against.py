@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from make import drawn, normal
+from networks import jit
 
 from cnncli.layers import Context, Layer, Variables
 
@@ -39,7 +40,7 @@ def same_function(layer: Layer, x: np.ndarray, theirs: Callable) -> None:
     pull = normal(expected.shape, 7)
     expected.backward(torch.tensor(pull))
 
-    @jax.jit
+    @jit
     def run(weights, x):
         y, back = jax.vjp(lambda w, x: layer.apply(Variables(w, {}), x, Context())[0], weights, x)
         return y, back(pull)

@@ -2,8 +2,8 @@
 
 import math
 
-import jax
 import numpy as np
+from networks import jit
 
 from cnncli.graph import Graph, build
 from cnncli.layers import Context, Entry, Layer, Shape, Variables, Weight
@@ -45,7 +45,7 @@ def apply(written, x, key=None, state=None, **params) -> np.ndarray:
     layer = layer_of(written)
     x = np.asarray(x, np.float32)
 
-    @jax.jit
+    @jit
     def run(x, key):
         return layer.apply(Variables(params, state or {}), x, Context(key is not None, key))[0]
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from make import apply, layer_of, network, normal
+from networks import jit
 
 from cnncli.layers import Context, Variables
 from cnncli.layers.rbf import BITMAPS
@@ -143,7 +144,7 @@ def test_textbook_pooling_gradient_of_max_goes_to_the_first_maximum_of_average_e
 
     def gradient(written):
         layer = layer_of(written)
-        total = jax.jit(jax.grad(lambda x: layer.apply(Variables({}, {}), x, Context())[0].sum()))
+        total = jit(jax.grad(lambda x: layer.apply(Variables({}, {}), x, Context())[0].sum()))
         return np.asarray(total(x)).reshape(2, 4).tolist()
 
     assert gradient({"max_pool": 2}) == [[0, 1, 1, 0], [0, 0, 0, 0]]
@@ -165,7 +166,7 @@ def test_textbook_activations_by_hand():
 
     def slopes(written):
         layer = layer_of(written)
-        return np.asarray(jax.jit(jax.grad(lambda x: layer.apply(Variables({}, {}), x, Context())[0].sum()))(x))[0]
+        return np.asarray(jit(jax.grad(lambda x: layer.apply(Variables({}, {}), x, Context())[0].sum()))(x))[0]
 
     assert slopes("sigmoid").max() == pytest.approx(1 / 4)
     assert not slopes("relu")[x[0] <= 0].any()
@@ -183,7 +184,7 @@ def test_textbook_activations_straight_through(kind):
 
     def slope(written):
         layer = layer_of(written)
-        total = jax.jit(jax.grad(lambda x: layer.apply(Variables({}, {}), x, Context())[0].sum()))
+        total = jit(jax.grad(lambda x: layer.apply(Variables({}, {}), x, Context())[0].sum()))
         return np.asarray(total(x)).ravel().tolist()
 
     assert slope(kind) == [0, 0, 0, 0]
@@ -207,7 +208,7 @@ def test_textbook_fully_connected():
 
 def test_textbook_softmax_cross_entropy_has_the_gradient_p_minus_y():
     z, labels = normal((4, 5)), np.arange(4)
-    gradient = jax.jit(jax.grad(lambda z: CrossEntropy().per_example(z, labels, 5).sum()))(z)
+    gradient = jit(jax.grad(lambda z: CrossEntropy().per_example(z, labels, 5).sum()))(z)
     np.testing.assert_allclose(gradient, apply("softmax", z) - np.eye(5)[:4], atol=1e-6)
 
 

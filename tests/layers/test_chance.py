@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from make import apply, layer_of, normal
+from networks import jit
 
 from cnncli.layers import Context, Variables
 
@@ -13,7 +14,7 @@ def test_textbook_dropout(per, alike):
     x = np.ones((400, 5, 6, 8), np.float32)
     written = {"dropout": {"rate": 0.3, "per": per}}
     layer = layer_of(written)
-    train = jax.jit(lambda key: layer.apply(Variables({}, {}), x, Context(True, key))[0])
+    train = jit(lambda key: layer.apply(Variables({}, {}), x, Context(True, key))[0])
     y, other = (np.asarray(train(jax.random.key(seed))) for seed in range(2))
     np.testing.assert_array_equal(apply(written, x), x)  # off at test
     assert y.mean() == pytest.approx(1, abs=0.1)  # expectation unchanged
@@ -51,7 +52,7 @@ def test_textbook_stochastic_pooling_sends_the_gradient_to_the_drawn_value():
         y, _ = layer.apply(Variables({}, {}), x, Context(True, jax.random.key(0)))
         return y.sum(), y
 
-    gradient, y = jax.jit(jax.grad(total, has_aux=True))(x)
+    gradient, y = jit(jax.grad(total, has_aux=True))(x)
     windows = np.asarray(gradient * x).reshape(4, 3, 2, 3, 2, 2).sum((2, 4))
     np.testing.assert_array_equal(windows, y)
     assert set(np.unique(gradient)) == {0, 1}

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from make import network, normal, weights_of
+from networks import jit
 
 
 def test_textbook_receptive_field_grows_with_depth():
@@ -32,7 +33,7 @@ def test_textbook_receptive_field_behind_layers_that_enlarge_is_never_exceeded(l
     model = network(*layers, shape=(12, 2))
     weights, x = weights_of(model.graph), normal((8, 12, 2))
     size = model.graph.output.field.size[0]
-    rows = jax.jit(jax.jacrev(lambda x: model.apply(weights, x)[0].sum((0, 2))))(x)  # (outputs, *x.shape)
+    rows = jit(jax.jacrev(lambda x: model.apply(weights, x)[0].sum((0, 2))))(x)  # (outputs, *x.shape)
     seen = [np.flatnonzero(np.abs(row).sum((0, 2))) for row in np.asarray(rows)]
     widths = [places.max() - places.min() + 1 for places in seen if len(places)]
     assert max(widths) <= size <= max(widths) + 2
@@ -53,7 +54,7 @@ ALONE = [
 def test_textbook_receptive_field_of_one_layer_is_exact_at_every_output(layer):
     model = network(layer, shape=(11, 2))
     weights, x, field = weights_of(model.graph), normal((64, 11, 2)), model.graph.output.field
-    rows = jax.jit(jax.jacrev(lambda x: model.apply(weights, x)[0].sum((0, 2))))(x)  # (outputs, *x.shape)
+    rows = jit(jax.jacrev(lambda x: model.apply(weights, x)[0].sum((0, 2))))(x)  # (outputs, *x.shape)
     for i, row in enumerate(np.asarray(rows)):
         seen = np.flatnonzero(np.abs(row).sum((0, 2)))
         low, high = (math.ceil(i * field.jump[0] + end[0]) for end in (field.low, field.high))

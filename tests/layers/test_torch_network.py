@@ -4,6 +4,7 @@ import jax
 import pytest
 from against import agree, kernel_first, torch
 from make import network, normal, weights_of
+from networks import jit
 
 from cnncli.config.reader import read_value
 from cnncli.model import Weights
@@ -118,7 +119,7 @@ def test_network_is_pytorchs(yaml, theirs, shape, params):
     pull = normal(expected.shape, 1)
     expected.backward(torch.tensor(pull))
 
-    @jax.jit
+    @jit
     def run(params, x):
         key = jax.random.key(0)  # training: batch statistics
         y, back = jax.vjp(lambda p, x: model.apply(Weights(p, weights.state), x, key=key)[0], params, x)

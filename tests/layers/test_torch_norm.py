@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from against import agree, last, same_function, torch
 from make import apply, drawn, layer_of, normal
+from networks import jit
 
 from cnncli.layers import Context, Variables
 
@@ -20,7 +21,7 @@ def test_textbook_normalisation_batch_norm_through_training_and_after(shape):
     theirs.weight.data, theirs.bias.data = torch.tensor(weights["scale"]), torch.tensor(weights["bias"])
     state = {"mean": np.zeros(6, np.float32), "var": np.ones(6, np.float32)}
 
-    @jax.jit
+    @jit
     def train(state, x, pull):
         (y, new), back = jax.vjp(lambda w, x: layer.apply(Variables(w, state), x, Context(True)), weights, x)
         return y, new, *back((pull, jax.tree.map(jax.numpy.zeros_like, new)))

@@ -7,6 +7,7 @@ from against import agree, few, last, same_function, torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from make import apply, layer_of, network, normal, weights_of
+from networks import jit
 
 from cnncli.errors import ShapeError
 from cnncli.layers import Context, Variables
@@ -141,7 +142,7 @@ def test_textbook_unpooling_puts_values_where_the_maxima_were(settings):
     expected.backward(torch.ones_like(expected) * torch.arange(36.0).reshape(6, 6))
     pull = np.tile(np.arange(36, dtype=np.float32).reshape(1, 6, 6, 1), (2, 1, 1, 2))
 
-    @jax.jit
+    @jit
     def run(values):
         y, back = jax.vjp(lambda v: unpool.apply(Variables({}, {}), (v, x), Context())[0], values)
         return y, back(pull)[0]
@@ -155,7 +156,7 @@ def test_textbook_unpooling_puts_values_where_the_maxima_were(settings):
 def test_textbook_pool_then_unpool_puts_the_maxima_back(settings):
     model = network({"max_pool": settings, "name": "p"}, {"max_unpool": "p"}, shape=(6, 5, 2))
     x = normal((2, 6, 5, 2))
-    y, _ = jax.jit(model.apply)(weights_of(model.graph), x)
+    y, _ = jit(model.apply)(weights_of(model.graph), x)
     pads = settings.get("padding", 0)
     pooled, places = F.max_pool2d(torch.tensor(x).movedim(-1, 1), settings["kernel"], settings.get("stride"), pads,
                                   return_indices=True)  # fmt: skip

@@ -92,7 +92,7 @@ def vgg16():
 
 
 def alexnet():
-    lrn, pool = nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0), nn.MaxPool2d(3, 2)
+    lrn, pool = nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0), nn.MaxPool2d(3, 2)
     return nn.Sequential(
         conv(3, 96, 11, 4), nn.ReLU(), lrn, pool, conv(96, 256, 5, 1, 2, groups=2), nn.ReLU(), lrn, pool,
         conv(256, 384, 3, 1, 1), nn.ReLU(), conv(384, 384, 3, 1, 1, groups=2), nn.ReLU(),
@@ -116,7 +116,7 @@ class Inception(nn.Module):
 
 
 def googlenet():
-    lrn, pool = nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0), nn.MaxPool2d(3, 2, ceil_mode=True)
+    lrn, pool = nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0), nn.MaxPool2d(3, 2, ceil_mode=True)
     return nn.Sequential(
         conv(3, 64, 7, 2, 3), nn.ReLU(), pool, lrn, conv(64, 64, 1), nn.ReLU(), conv(64, 192, 3, 1, 1), nn.ReLU(), lrn,
         pool,
