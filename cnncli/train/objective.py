@@ -43,13 +43,15 @@ def make_objective(config: Config, model: Model, classes: int, class_weights: Ar
     loss = config.train.loss
 
     def mean_loss(outputs: Array, y: Targets) -> Array:
-        each = loss.per_example(outputs, y.labels, classes)
+        def parts(labels: Array, share: Array) -> tuple[Array, Array]:
+            weights = share if class_weights is None else share * class_weights[labels]
+            return weights * loss.per_example(outputs, labels, classes), weights
+
+        losses, weights = parts(y.labels, jnp.ones(len(y.labels)) if y.share is None else y.share)
         if y.others is not None and y.share is not None:
-            each = y.share * each + (1 - y.share) * loss.per_example(outputs, y.others, classes)
-        if class_weights is None:
-            return each.mean()
-        weights = class_weights[y.labels]
-        return (weights * each).sum() / weights.sum()
+            more, others = parts(y.others, 1 - y.share)
+            losses, weights = losses + more, weights + others
+        return losses.sum() / weights.sum()
 
     def objective(params: Any, state: Any, x: Array, y: Targets, key: Array) -> tuple[Array, tuple[Any, Array]]:
         outputs, heads, new = model.apply_training(Weights(params, state), x, key, undo=loss.undoes)

@@ -51,7 +51,8 @@ def load_data(config: Config, graph: Graph, progress: Progress) -> Data:
 
 def fit_constants(config: Config, train: Split) -> Constants:
     """Constants of value steps and augmentations, from training images only."""
-    return fit(config.data.preprocess, train.images) | augment.fit(config.data.augment, train.images)
+    seen = augment.at_rest(config.data.augment, train.images)  # what value steps get: cropped where images are cropped
+    return fit(config.data.preprocess, seen) | augment.fit(config.data.augment, train.images)
 
 
 def class_weights(config: Config, dataset: Dataset) -> np.ndarray | None:
