@@ -60,7 +60,7 @@ Padding = Annotated[
 
 
 @dataclass(frozen=True)
-class Sliding:
+class Resolved:
     """Windows resolved against an input: everything one number per axis, padding in (before, after) pairs."""
 
     size: tuple[int, ...]
@@ -69,20 +69,17 @@ class Sliding:
     padding: Pads
     out: tuple[int, ...]
 
+
+class Sliding(Resolved):
+    """Windows of a convolution or pool."""
+
     def window(self) -> Window:
         """As the receptive field sees it."""
         return Window(self.size, self.stride, self.dilation, tuple(before for before, _ in self.padding))
 
 
-@dataclass(frozen=True)
-class Growing:
+class Growing(Resolved):
     """Windows of a transposed convolution: those of the convolution that would lead from ``out`` back to the input."""
-
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-    dilation: tuple[int, ...]
-    padding: Pads
-    out: tuple[int, ...]
 
     def window(self) -> Window:
         """As the receptive field sees it: output i sees the inputs whose stamps reach it."""

@@ -10,7 +10,6 @@ from jax import Array, lax
 from cnncli.ops.windows import Pads, pad_with, taps
 
 _LAYOUT = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
-_MODES = {"reflect": "reflect", "edge": "edge"}
 
 
 def conv(
@@ -81,4 +80,4 @@ def connect(kernel: Array, connections: Sequence[Sequence[int]], channels: int) 
 
 def pad_spatial(x: Array, padding: Pads, mode: str) -> Array:
     """Extend the spatial axes of ``x`` (B, *spatial, C) by reflection or by repeating the edge."""
-    return jnp.pad(x, ((0, 0), *padding, (0, 0)), mode=_MODES[mode])
+    return jnp.pad(x, ((0, 0), *padding, (0, 0)), mode=mode)

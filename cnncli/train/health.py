@@ -16,7 +16,7 @@ import optax
 from jax import Array
 
 from cnncli.config.schema import Config
-from cnncli.graph import Node
+from cnncli.graph import Graph, Node
 from cnncli.model import Model, Weights
 from cnncli.train.objective import make_objective, training_batch
 from cnncli.train.state import TrainState
@@ -61,8 +61,9 @@ def _figures(node: Node, y: Array, params: Any, slope: Any, updates: Any) -> dic
     return found
 
 
-def warnings(health: Mapping[str, Mapping[str, float]]) -> list[str]:
+def warnings(health: Mapping[str, Mapping[str, float]], graph: Graph) -> list[str]:
     """What is wrong, in words; nothing for a healthy network."""
+    two_ended = {node.name for node in graph.main if len(node.layer.flat_ends()) > 1}  # relu rests at 0 by design
     gradients = {name: figures["gradient"] for name, figures in health.items() if "gradient" in figures}
     largest = max(gradients, key=lambda name: gradients[name], default="")
     found = []
@@ -70,7 +71,7 @@ def warnings(health: Mapping[str, Mapping[str, float]]) -> list[str]:
         if figures.get("dead", 0) > DEAD:
             found.append(f"{name}: {figures['dead']:.0%} of its units are dead (the same for every image; no gradient "
                          "passes): try a smaller learning rate, batch_norm before it, or leaky_relu")  # fmt: skip
-        elif figures.get("saturated", 0) > SATURATED and "relu" not in name:
+        elif figures.get("saturated", 0) > SATURATED and name in two_ended:
             found.append(f"{name}: {figures['saturated']:.0%} of its values are saturated (slope nearly 0): "
                          "try smaller initial weights, batch_norm before it, or relu")  # fmt: skip
         if name in gradients and gradients[name] < VANISHING * gradients[largest]:

@@ -198,7 +198,7 @@ def _look(session: Session, state: TrainState, step: int, events: Events) -> Non
     if health := session.look(state, step):
         line = {"kind": "health", "step": step + 1, "epoch": step // session.per_epoch + 1, "layers": health}
         append_line(session.run.metrics, line)
-    for text in warnings(health):
+    for text in warnings(health, session.model.graph):
         events.note(text)
 
 

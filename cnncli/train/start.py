@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 
@@ -73,19 +72,19 @@ def resume(path: Path, overrides: Sequence[str], events: Events) -> Outcome:
 
 def newest_sound(run: Run, loaded: Loaded, events: Events) -> Trained:
     """The newest checkpoint that verifies; damaged ones are set aside in words. CheckpointError when none is sound."""
-    found = checkpoint.manifests(run.checkpoints)
-    problems: list[Any] = []
-    for manifest in reversed(found):
+    damaged: list[tuple[Path, CheckpointError]] = []
+    for manifest in reversed(checkpoint.manifests(run.checkpoints)):
         try:
             trained = open_checkpoint(run, loaded, manifest.folder)
         except CheckpointError as error:
-            aside = checkpoint.set_aside(manifest.folder)
-            events.note(f"{error} Set aside as {aside.name}; using the checkpoint before it.")
-            problems += error.problems
+            damaged.append((manifest.folder, error))
             continue
+        for folder, why in damaged:  # only now: where none is sound, nothing is touched
+            aside = checkpoint.set_aside(folder)
+            events.note(f"{why} Set aside as {aside.name}; using the checkpoint before it.")
         return trained
-    if problems:
-        raise CheckpointError(problems)
+    if damaged:
+        raise CheckpointError([problem for _, why in damaged for problem in why.problems])
     raise CheckpointError.of("no checkpoint to resume from", "Train the config anew.", Place(str(run.checkpoints)))
 
 
