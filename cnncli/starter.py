@@ -43,8 +43,8 @@ model:
 
 train:
   epochs: 20
-  batch_size: 64
-  optimizer: {{sgd: {{lr: 0.05, momentum: 0.9, weight_decay: 0.0005}}}}
+  batch_size: 32
+  optimizer: {{sgd: {{lr: 0.02, momentum: 0.9, weight_decay: 0.0005}}}}
   schedule: cosine
 """
 
