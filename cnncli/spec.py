@@ -44,8 +44,6 @@ NO_FIELD = {
     "shuffle": "Training images are always shuffled, by the seed.",
     "device": "JAX chooses: see `cnn doctor`.", "gpu": "JAX chooses: see `cnn doctor`.",
     "metrics": "Loss and accuracy are always measured.",
-    **dict.fromkeys(("learning_rate", "lr", "momentum", "weight_decay"),
-                    "It belongs in train.optimizer: {sgd: {lr: ...}}."),
 }  # fmt: skip
 
 # Ours for one thing, elsewhere for another: suggested where one is given what it does not take.

@@ -78,13 +78,14 @@ def _unknown_key(location: Location, root: Node) -> Problem:
 
 
 def _home(key: str) -> str | None:
-    """Where a field called ``key`` stands: in a section, or in a choice of the training's."""
+    """Where a field called ``key``, here or elsewhere, stands: in a section, or in a choice of the training's."""
+    words = {key, *FIELD_WORDS.get(key, "").split()}
     for name, section in (("data", DataSettings), ("model", ModelSettings), ("train", TrainSettings)):
-        if key in fields(section):
+        if words & set(fields(section)):
             return name
     for name, info in fields(TrainSettings).items():
         for family in choices(info):
-            if any(key in fields(member) for member in family.members.values()):
+            if any(words & set(fields(member)) for member in family.members.values()):
                 return f"train.{name}"
     return None
 
