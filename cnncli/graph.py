@@ -18,6 +18,7 @@ from cnncli.spec import did_you_mean
 INPUT = "input"
 FLOAT_BYTES = 4
 MAX_LAYERS = 20_000
+MAX_SIZE = 1 << 40  # values of an output, pixels between two of its places: more is a mistake, and slow to count with
 Location = tuple[int | str, ...]
 
 
@@ -298,6 +299,11 @@ class _Builder:
             self._misfit(str(error), error.hint)
             return UNKNOWN
         field = self._joined(inputs, shapes).through(layer.window(given))
+        sizes = (math.prod(shape), *field.size, *field.jump)
+        if not all(1 / MAX_SIZE < size < MAX_SIZE for size in sizes):
+            self._misfit("its output, or what that sees of the input, is larger than can be counted with",
+                         "Check sizes, strides and the numbers of repeat.")  # fmt: skip
+            return UNKNOWN
         self.nodes[name] = Node(name, layer, inputs, shapes, shape, weights, layer.macs(given), field,
                                 self.location)  # fmt: skip
         return name

@@ -174,12 +174,14 @@ class Choice:
             what = f"expected one {self.family}: name, name: value or name: {{field: value}}"
             raise PydanticCustomError("not_a_spec", "{what}, got {got}", {"what": what, "got": describe(value)})
         if kind not in self.members:
-            words = {word: name for name, member in self.members.items() for word in member.words}
-            raise PydanticCustomError(
-                "unknown_kind", "unknown {family} '{kind}'",
-                {"family": self.family, "kind": kind, "hint": did_you_mean(kind, list(self.members), words)},
-            )  # fmt: skip
+            raise PydanticCustomError("unknown_kind", "unknown {family} '{kind}'",
+                                      {"family": self.family, "kind": kind, "choice": self})  # fmt: skip
         return kind
+
+    def hint(self, kind: str) -> str:
+        """Which member was meant by an unknown word. Takes a while: only for errors that are shown."""
+        words = {word: name for name, member in self.members.items() for word in member.words}
+        return did_you_mean(kind, list(self.members), words)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(self.validate)

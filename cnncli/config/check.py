@@ -15,16 +15,19 @@ from cnncli.layers import Entry
 from cnncli.spec import FIELD_WORDS, NO_FIELD, OTHERWISE, Spec, did_you_mean, nearest
 
 _UNION = re.compile(r"int|float|str|bool|.*[\[(-].*")  # how pydantic calls a member of a union of plain types
+WORDED = 100  # errors put in words, each a search for what was meant; a screen shows fewer, the others are counted
 _ENTRY = ("name", "from")  # what may stand beside a layer
 
 
 def problems_of(errors: list[ErrorDetails], root: Node) -> list[Problem]:
     """Each error once, in the order of the file. A missing field that a wrong word stands for is one error, not two."""
-    errors = _one_per_union(errors)
+    errors = sorted(_one_per_union(errors), key=lambda error: _position(root.find(error["loc"]).place))
+    errors, others = errors[:WORDED], [root.find(error["loc"]) for error in errors[WORDED:]]
     unknown = [error["loc"] for error in errors if error["type"] == "extra_forbidden"]
     meant = {(*loc[:-1], nearest(str(loc[-1]), _known(loc), FIELD_WORDS)) for loc in unknown}
     left = [error for error in errors if error["type"] != "missing" or error["loc"] not in meant]
-    return in_order([problem for error in left for problem in _problems(error, root)])
+    counted = [Problem("is wrong too", node.place, node.path) for node in others]
+    return in_order([*(problem for error in left for problem in _problems(error, root)), *counted])
 
 
 def in_order(problems: list[Problem]) -> list[Problem]:
@@ -33,7 +36,11 @@ def in_order(problems: list[Problem]) -> list[Problem]:
     for problem in problems:
         place = problem.place or Place("")
         first.setdefault((place, problem.path, problem.message.partition(NOTE)[0]), problem)
-    return [first[key] for key in sorted(first, key=lambda key: (key[0].line or 0, key[0].column or 0))]
+    return [first[key] for key in sorted(first, key=lambda key: _position(key[0]))]
+
+
+def _position(place: Place) -> tuple[int, int]:
+    return place.line or 0, place.column or 0
 
 
 def _problems(error: ErrorDetails, root: Node) -> list[Problem]:

@@ -66,6 +66,8 @@ def hint(error: ErrorDetails) -> str:
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     if "hint" in context:
         return str(context["hint"])
+    if kind == "unknown_kind":
+        return str(context["choice"].hint(context["kind"]))
     if isinstance(value, str) and value.startswith("$"):
         return "A $parameter stands only inside a block."
     if kind in ("int_type", "int_from_float", "float_type"):
