@@ -23,7 +23,7 @@ ORDER = [
     ("model",),
     ("runs",),
     ("train",),
-    ("evaluate", "predict", "report", "export", "doctor", "starter"),
+    ("evaluate", "predict", "report", "export", "doctor", "starter", "timing"),
     ("cli",),
     ("__main__",),
 ]

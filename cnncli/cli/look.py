@@ -1,4 +1,4 @@
-"""``cnn inspect``, ``data``, ``layers``, ``init`` and ``schema``: looking before training."""
+"""``cnn inspect``, ``data``, ``time``, ``layers``, ``init`` and ``schema``: looking before training."""
 
 from __future__ import annotations
 
@@ -91,6 +91,32 @@ def data(
         return
     console.print(counts_table(document))
     console.print(f"picture {path}")
+    console.print(dim(f"next    cnn train {config}"))
+
+
+def time(config: ConfigArgument, overrides: OverridesArgument = None, json: JsonOption = False) -> None:
+    """Images per second in training and prediction, and each layer's share, on random data: none need be there."""
+    from cnncli.config.load import load
+    from cnncli.report.console import dim, make_console
+    from cnncli.report.timing import summary, time_legend, time_table
+    from cnncli.report.training import TrainingConsole
+    from cnncli.shipped import find_config
+
+    loaded = load(find_config(config), overrides or [])
+    from cnncli.timing import measure
+
+    console = make_console(stderr=json)
+    events = TrainingConsole(console)
+    try:
+        found = measure(loaded, events)
+    finally:
+        events.close()
+    if json:
+        print_json(found)
+        return
+    console.print(summary(found))
+    console.print(time_table(found))
+    console.print(dim(time_legend(found)))
     console.print(dim(f"next    cnn train {config}"))
 
 

@@ -35,6 +35,7 @@ for command in (
     use.predict,
     look.inspect,
     look.data,
+    look.time,
     look.layers,
     look.init,
     look.schema,

@@ -23,6 +23,7 @@ PUBLISHED = {
     "resnet18": 11_689_512,
     "resnet20": 269_722,  # option A
     "resnet50": 25_557_032,
+    "mobilenet": 4_231_976,  # width 1.0; Keras counts the same
     "allconv": 1_369_738,  # All-CNN-C: 9 convolutions with biases
 }
 
@@ -50,7 +51,7 @@ def test_googlenet_has_two_heads_in_training_and_none_in_the_totals():
     assert not {node.name for node in graph.aux} & {node.name for node in graph.main}
 
 
-HEAVY = {"vgg16", "resnet18", "resnet50", "googlenet", "alexnet"}
+HEAVY = {"vgg16", "resnet18", "resnet50", "googlenet", "alexnet", "mobilenet"}
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,18 @@ def resnet50():
     return nn.Sequential(*stem(), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, 1000))
 
 
+def mobilenet():
+    def normed(*of, **options):
+        return [conv(*of, **options, bias=False), nn.BatchNorm2d(of[1]), nn.ReLU()]
+
+    layers, cin = normed(3, 32, 3, 2, 1), 32
+    halving = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2))
+    for cout, stride in (*halving, *[(512, 1)] * 5, (1024, 2), (1024, 1)):
+        layers += [*normed(cin, cin, 3, stride, 1, groups=cin), *normed(cin, cout, 1)]
+        cin = cout
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1024, 1000))
+
+
 class Hwc(nn.Module):
     """Flatten as we do, channels innermost, so that the first fully connected layer's weights agree."""
 
@@ -128,7 +140,10 @@ def googlenet():
     )  # fmt: skip
 
 
-BUILT = {"resnet18": resnet18, "resnet50": resnet50, "alexnet": alexnet, "googlenet": googlenet, "vgg16": vgg16}
+BUILT = {
+    "resnet18": resnet18, "resnet50": resnet50, "alexnet": alexnet, "googlenet": googlenet, "vgg16": vgg16,
+    "mobilenet": mobilenet,
+}  # fmt: skip
 
 
 def carried(net, graph):

@@ -1,0 +1,236 @@
+"""How fast a network trains and predicts on this machine, as a whole and layer by layer. Data is random, in memory.
+
+The step is the one of ``cnn train``: the same session compiles and runs it. Layers are timed alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnncli.config.load import Loaded
+from cnncli.config.schema import Config
+from cnncli.data.augment import augmented_shape
+from cnncli.data.base import Dataset, Split
+from cnncli.data.preprocess import shape_after
+from cnncli.errors import ShapeError
+from cnncli.graph import Graph, Node
+from cnncli.layers.base import Context, Shape, Variables
+from cnncli.ops.convolution import conv
+from cnncli.runs.directory import Run
+from cnncli.train.devices import placement
+from cnncli.train.events import Events
+from cnncli.train.loop import Session
+from cnncli.train.prepare import Data, fit_constants
+from cnncli.train.state import TrainState
+from cnncli.train.validate import make_forward
+
+KERNELS = "xla"  # the path that computes convolutions, as lock.json records it
+STEPS, BYTES = 64, 1 << 28  # of random data: batches at most, and how large they may get together
+FITTED = 256  # images that preprocessing is fitted on
+REPEATS, REPEAT_SECONDS, LAYER_SECONDS = 5, 0.4, 0.1
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """``forward``, ``backward``: seconds of a batch. ``flops``: of both together, None where no kernel is applied."""
+
+    name: str
+    forward: float
+    backward: float
+    flops: float | None
+
+
+def measure(loaded: Loaded, events: Events) -> dict[str, Any]:
+    """``cnn time``'s document. Rates are images per second, each the median of several repeats."""
+    config = loaded.config
+    place = placement(config.train.batch_size)
+    events.device(place.describe())
+    session = make_session(loaded)
+    work = len(loaded.graph.nodes) + 4
+    events.loading("compiling the step", 0, work)
+    state = session.first_state()
+    session.compiled(state, min(session.steps_per_call, session.per_epoch))
+    share = config.train.batch_size // place.mesh.devices.size  # of a batch, on one device
+    layers = _layers(session, state, share, lambda name, done: events.loading(f"timing {name}", 1 + done, work))
+    events.loading("timing prediction", work - 3, work)
+    predict = _predict_seconds(session, state)
+    events.loading("timing the step", work - 2, work)
+    step = median(step_seconds(session, state))
+    events.loading("timing a matrix product", work - 1, work)
+    peak, call = _peak_flops(session.model.dtype), _seconds(jax.jit(jnp.negative), jnp.zeros(()))
+    events.loading("timing", work, work)
+    return {
+        "name": config.name,
+        "device": place.describe(),
+        "batch_size": config.train.batch_size,
+        "precision": jnp.dtype(session.model.dtype).name,
+        "kernels": KERNELS,
+        "compile_seconds": session.compile_seconds,
+        "step_ms": 1e3 * step,
+        "images_per_second": {"train": config.train.batch_size / step, "predict": config.train.batch_size / predict},
+        "peak_gflops": peak / 1e9,
+        "call_ms": 1e3 * call,
+        "layers": [_layer_document(each, step) for each in layers],
+    }
+
+
+def _layer_document(layer: LayerTime, step: float) -> dict[str, Any]:
+    seconds = layer.forward + layer.backward
+    return {
+        "name": layer.name,
+        "forward_ms": 1e3 * layer.forward,
+        "backward_ms": 1e3 * layer.backward,
+        "gflops": layer.flops / seconds / 1e9 if layer.flops else None,
+        "share": seconds / step,
+    }
+
+
+def make_session(loaded: Loaded) -> Session:
+    """A training of ``loaded`` on random images, at its first step. Its run's folder is never made."""
+    config, graph = loaded.config, loaded.graph
+    shape = stored_shape(config, graph)
+    random = np.random.default_rng(config.seed)
+    steps = max(2, min(STEPS, BYTES // (config.train.batch_size * int(np.prod(shape)))))
+    count = steps * config.train.batch_size
+    if len(shape) == 3:
+        images = random.integers(0, 256, (count, *shape), np.uint8)
+    else:
+        images = random.standard_normal((count, *shape), np.float32)
+    classes = max(graph.output.shape[0], 2)
+    train = Split(images, random.integers(0, classes, count, np.int32))
+    data = Data(Dataset(tuple(map(str, range(classes))), train), "", shape)
+    constants = fit_constants(config, train.take(np.arange(min(count, FITTED))))
+    return Session(loaded, data, constants, placement(config.train.batch_size), Run(Path()))
+
+
+def stored_shape(config: Config, graph: Graph) -> Shape:
+    """Shape of the images that augmentation and the network get, pixel steps done, without reading any data."""
+    known = config.data.source.image_shape()
+    for shape in ([shape_after(config.data.preprocess, known)] if known else []) + [graph.input_shape]:
+        try:
+            if augmented_shape(config.data.augment, shape) == graph.input_shape:
+                return shape
+        except ShapeError:
+            continue
+    return graph.input_shape
+
+
+def step_seconds(session: Session, state: TrainState, repeats: int = REPEATS, least: float = REPEAT_SECONDS) -> Any:
+    """Seconds of a step, once per repeat of about ``least`` seconds; ``state`` is used up."""
+    call = min(session.steps_per_call, session.per_epoch)
+    state, *_ = session.advance(state, 0, call)
+    start = time.perf_counter()
+    state, *_ = session.advance(state, 0, call)
+    calls = round(least / (time.perf_counter() - start))
+    steps = max(1, min(calls, session.per_epoch // call)) * call
+    for _ in range(repeats):
+        start = time.perf_counter()
+        state, *_ = session.advance(state, 0, steps)
+        yield (time.perf_counter() - start) / steps
+
+
+def _predict_seconds(session: Session, state: TrainState) -> float:
+    """Of a batch, through what ``cnn predict`` computes."""
+    loss = session.config.train.loss
+    forward = make_forward(session.config, session.model)
+    run = jax.jit(lambda weights, constants, images: loss.probabilities(forward(weights, constants, images)))
+    images = jax.device_put(session.data.dataset.train.images[: session.order.batch_size], session.place.batch)
+    return _seconds(run, state.shipped, session.device_constants, images, budget=REPEATS * REPEAT_SECONDS)
+
+
+def _layers(session: Session, state: TrainState, size: int, progress: Callable[[str, int], None]) -> list[LayerTime]:
+    """Every layer of the training step, on one device and ``size`` images. Layers that are alike are timed once."""
+    graph, undone = session.model.graph, session.config.train.loss.undoes
+    taught = _taught(graph)
+    ends = {graph.output.name, *(head.end for head in graph.heads)}
+    found: dict[Any, LayerTime] = {}
+    times = []
+    for done, node in enumerate(graph.nodes):
+        progress(node.name, done)
+        left_out = node.layer.kind == undone and node.name in ends  # the loss trains what goes into it
+        by_input = not left_out and any(name in taught for name in node.inputs)
+        alike = (repr(node.layer), node.in_shapes, by_input)
+        if alike not in found:
+            found[alike] = _layer_time(node, state, size, session.model.dtype, by_input)
+        each = found[alike]
+        times.append(LayerTime(node.name, each.forward, each.backward, each.flops))
+    return times
+
+
+def _taught(graph: Graph) -> set[str]:
+    """Nodes whose value depends on a trained weight: only to them does a gradient go back."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        if node.trainable_params or any(name in found for name in node.inputs):
+            found.add(node.name)
+    return found
+
+
+def _layer_time(node: Node, state: TrainState, size: int, dtype: Any, by_input: bool) -> LayerTime:
+    """One layer by itself: its arithmetic, then the same with its gradients."""
+    names = {name: f"{node.name}.{name}" for name in node.weights}
+    params = {name: _one_device(state.params[full]) for name, full in names.items() if full in state.params}
+    kept = {name: _one_device(state.state[full]) for name, full in names.items() if full in state.state}
+    arrays = tuple(_random((size, *shape), dtype) for shape in node.in_shapes)
+    x = arrays if node.layer.joins else arrays[0]
+
+    def forward(params: Any, kept: Any, x: Any, key: Any) -> Any:
+        return node.layer.apply(Variables(params, kept), x, Context(True, key))
+
+    def both(params: Any, kept: Any, x: Any, key: Any, pull: Any) -> Any:
+        def wanted(params: Any, back: Any) -> Any:
+            return forward(params, kept, back if by_input else x, key)
+
+        y, back, new = jax.vjp(wanted, params, x if by_input else (), has_aux=True)
+        return y, new, back(pull)
+
+    ahead, arguments = jax.jit(forward), (params, kept, x, jax.random.key(0))
+    seconds = _seconds(ahead, *arguments)
+    backward = 0.0
+    if params or by_input:
+        backward = max(_seconds(jax.jit(both), *arguments, ahead(*arguments)[0]) - seconds, 0.0)
+    flops = 2.0 * node.macs * size * (1 + bool(params) + by_input) if "kernel" in node.weights else None
+    return LayerTime(node.name, seconds, backward, flops)
+
+
+def _peak_flops(dtype: Any) -> float:
+    """Operations per second of a large matrix product in ``dtype``: XLA's own, or as a 1x1 convolution if faster."""
+    n = 2048 if jax.default_backend() == "cpu" else 8192
+    a, b = _random((n, n), dtype), _random((n, n), dtype)
+    dot = _seconds(jax.jit(jnp.matmul), a, b, budget=REPEAT_SECONDS)
+    side = 32
+    images, kernel = a.reshape(n // side**2, side, side, n), b[None, None]
+    product = jax.jit(lambda x, w: conv(x, w, (1, 1), ((0, 0), (0, 0)), (1, 1), 1))
+    return 2 * n**3 / min(dot, _seconds(product, images, kernel, budget=REPEAT_SECONDS))
+
+
+def _one_device(array: Any) -> Any:
+    return array.addressable_data(0)
+
+
+def _random(shape: Shape, dtype: Any) -> Any:
+    """Normal numbers, a block of them over and over: a large map would take seconds to draw."""
+    block = np.random.default_rng(0).standard_normal(min(int(np.prod(shape)), 1 << 20), np.float32)
+    return jnp.asarray(np.resize(block, shape), dtype)
+
+
+def _seconds(run: Callable[..., Any], *arguments: Any, budget: float = LAYER_SECONDS) -> float:
+    """Median over several calls, about ``budget`` seconds of them, each waited for."""
+
+    def once() -> float:
+        start = time.perf_counter()
+        jax.block_until_ready(run(*arguments))
+        return time.perf_counter() - start
+
+    once()  # compiles
+    expected = once()
+    return median(once() for _ in range(max(3, min(int(budget / expected), 100))))
