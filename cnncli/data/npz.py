@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SPLITS = ("train", "val", "test")
+MAX_CHARACTER = 0x10FFFF  # Unicode's last
 
 
 class Npz(Source):
@@ -114,6 +115,8 @@ def _class_names(arrays: dict[str, np.ndarray], labels: np.ndarray, path: Path) 
     if names is not None and (names.dtype.kind != "U" or names.ndim != 1):
         raise data_error(path, f"classes is {names.dtype} of shape {names.shape}",
                          "Class names are text: np.array(['cat', 'dog']).")  # fmt: skip
+    if names is not None and names.itemsize and (names.view(f"{names.dtype.byteorder}u4") > MAX_CHARACTER).any():
+        raise data_error(path, "classes holds numbers that are no characters")  # NumPy would raise a SystemError
     classes = numbered_classes(labels, path) if names is None else tuple(str(name) for name in names)
     check_classes(classes, path)
     return classes

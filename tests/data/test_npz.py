@@ -91,6 +91,8 @@ def test_class_names(tmp_path):
         ({"x_train": X, "y_train": Y, "classes": np.array([1, 2])}, "classes is int64"),
         ({"x_train": X, "y_train": Y, "classes": np.array(["a", "a"])}, "there twice"),
         ({"x_train": X, "y_train": Y, "classes": np.array(["a", "b\n"])}, "control character"),
+        ({"x_train": X, "y_train": Y, "classes": np.array([97, 0x110000], "<u4").view("<U1")}, "are no characters"),
+        ({"x_train": X, "y_train": Y, "classes": np.array([97, 1 << 31], ">u4").view(">U1")}, "are no characters"),
         ({"x_train": X, "y_train": Y * 0}, "has 1 class: 0"),
     ],
 )
