@@ -134,7 +134,8 @@ class Conv(SlidingKernels):
             kernel = kernel[tuple(slice(None, None, -1) for _ in sliding.size)]
         if self.padding_mode != "zeros":
             x, padding = pad_spatial(x, padding, self.padding_mode), ((0, 0),) * len(padding)
-        return self.biased(variables, conv(x, kernel, sliding.stride, padding, sliding.dilation, self.groups)), {}
+        bias = variables.array("bias") if self.bias else None
+        return conv(x, kernel, sliding.stride, padding, sliding.dilation, self.groups, bias), {}
 
     def macs(self, shape: Shape) -> int:
         """Positions times taps times connected pairs of channel and filter."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jax import Array, lax
 
+from cnncli.native import convolution as native
 from cnncli.ops.windows import Pads, pad_with, taps
 
 _LAYOUT = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
@@ -19,9 +20,12 @@ def conv(
     padding: Pads,
     dilation: tuple[int, ...],
     groups: int = 1,
+    bias: Array | None = None,
 ) -> Array:
-    """Cross-correlate ``x`` (B, *spatial, C) with ``kernel`` (*taps, C / groups, F) -> (B, *out, F)."""
-    return lax.conv_general_dilated(
+    """Cross-correlate ``x`` (B, *spatial, C) with ``kernel`` (*taps, C / groups, F), add ``bias`` (F,) -> (B, *out, F)."""
+    if native.takes(x, padding):
+        return native.conv(x, kernel, stride, padding, dilation, groups, bias)
+    y = lax.conv_general_dilated(
         x,
         kernel.astype(x.dtype),
         stride,
@@ -30,6 +34,7 @@ def conv(
         dimension_numbers=_LAYOUT[len(stride)],
         feature_group_count=groups,
     )
+    return y if bias is None else y + bias.astype(x.dtype)
 
 
 def conv_transpose(

@@ -1,0 +1,183 @@
+// What every kernel shares: one oneDNN engine, primitives cached by shape, and work split over XLA's own threads.
+#pragma once
+
+#include <omp.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <oneapi/dnnl/dnnl.hpp>
+
+#include "xla/ffi/api/ffi.h"
+
+namespace cnn {
+
+namespace ffi = xla::ffi;
+using Shape = std::vector<int64_t>;
+using dnnl::memory;
+using Type = memory::data_type;
+
+inline const dnnl::engine& engine() {
+  static const dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
+  return cpu;
+}
+
+// oneDNN's own threads (OpenMP) would fight XLA's for the cores: every call into it is single-threaded.
+class OneThread {
+ public:
+  OneThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
+  ~OneThread() { omp_set_num_threads(before_); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  int before_;
+};
+
+// f(0) ... f(parts - 1), each once, on XLA's threads and the caller's. The caller takes parts like any other thread
+// and waits only for parts that have begun, so that calls in calls cannot deadlock the pool. The first exception is
+// thrown again in the caller.
+template <typename F>
+void parallel(ffi::ThreadPool& pool, int64_t parts, const F& f) {
+  if (parts == 1) {
+    OneThread one;
+    f(0);
+    return;
+  }
+  struct Shared {
+    std::atomic<int64_t> next{0}, done{0};
+    std::mutex lock;
+    std::exception_ptr error;
+  };
+  auto shared = std::make_shared<Shared>();
+  // `f` lives in the caller, who stays until every part that was taken is done: a late thread finds none left.
+  auto work = [shared, parts, &f] {
+    int64_t part = shared->next.fetch_add(1);
+    if (part >= parts) return;
+    OneThread one;
+    for (; part < parts; part = shared->next.fetch_add(1)) {
+      try {
+        f(part);
+      } catch (...) {
+        std::lock_guard<std::mutex> hold(shared->lock);
+        if (!shared->error) shared->error = std::current_exception();
+      }
+      shared->done.fetch_add(1, std::memory_order_release);
+    }
+  };
+  for (int64_t helper = 1; helper < parts; ++helper) {
+    auto copy = work;
+    pool.Schedule(std::move(copy));
+  }
+  work();
+  while (shared->done.load(std::memory_order_acquire) < parts) std::this_thread::yield();
+  if (shared->error) std::rethrow_exception(shared->error);
+}
+
+// In how many parts to split `count` examples that cost `operations` together: one for each thread, none too small.
+inline int64_t split(const ffi::ThreadPool& pool, int64_t count, double operations) {
+  constexpr double kWorthAThread = 2e5;
+  int64_t most = std::min<int64_t>(count, static_cast<int64_t>(operations / kWorthAThread));
+  return std::max<int64_t>(1, std::min<int64_t>(most, pool.num_threads()));
+}
+
+// The examples of one part: the first parts have one more where `count` does not divide.
+struct Range {
+  int64_t begin, size;
+};
+inline Range part_of(int64_t count, int64_t parts, int64_t part) {
+  int64_t each = count / parts, more = count % parts;
+  return {part * each + std::min(part, more), each + (part < more ? 1 : 0)};
+}
+
+// Memory of this thread, kept from call to call, aligned to a cache line. Each use has a number of its own.
+enum Use { kScratchpad, kWeights, kPartial, kUses };
+inline void* scratch(Use use, size_t bytes) {
+  struct Block {
+    void* data = nullptr;
+    size_t size = 0;
+    ~Block() { std::free(data); }
+  };
+  thread_local Block blocks[kUses];
+  Block& block = blocks[use];
+  if (block.size < bytes) {
+    std::free(block.data);
+    block.data = nullptr;
+    block.size = 0;
+    size_t rounded = (bytes + 63) / 64 * 64;
+    block.data = std::aligned_alloc(64, rounded);
+    if (!block.data) throw std::bad_alloc();
+    block.size = rounded;
+  }
+  return block.data;
+}
+
+inline memory scratchpad(const memory::desc& desc) {
+  size_t bytes = desc.get_size();
+  return memory(desc, engine(), bytes ? scratch(kScratchpad, bytes) : nullptr);
+}
+
+inline memory at(const memory::desc& desc, const void* data) {
+  return memory(desc, engine(), const_cast<void*>(data));
+}
+
+// The primitive of `key`, made once. `make` runs under the lock: two threads never make the same one.
+template <typename Op, typename Make>
+std::shared_ptr<const Op> cached(const Shape& key, const Make& make) {
+  static std::mutex lock;
+  static std::map<Shape, std::shared_ptr<const Op>> known;
+  std::lock_guard<std::mutex> hold(lock);
+  auto found = known.find(key);
+  if (found == known.end()) {
+    OneThread one;
+    found = known.emplace(key, make()).first;
+  }
+  return found->second;
+}
+
+inline dnnl::primitive_attr attributes() {
+  dnnl::primitive_attr attr;
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);  // one for each thread: the library's own is shared
+  return attr;
+}
+
+inline Type type_of(const ffi::AnyBuffer& buffer) {
+  if (buffer.element_type() == ffi::DataType::F32) return Type::f32;
+  if (buffer.element_type() == ffi::DataType::BF16) return Type::bf16;
+  throw std::invalid_argument("expected float32 or bfloat16");
+}
+
+inline int64_t bytes_of(Type type) { return type == Type::bf16 ? 2 : 4; }
+
+inline char* offset(const ffi::AnyBuffer& buffer, int64_t bytes) {
+  return static_cast<char*>(buffer.untyped_data()) + bytes;
+}
+
+// Runs a kernel; whatever it throws becomes an error of the FFI.
+template <typename F>
+ffi::Error guarded(const char* name, const F& f) {
+  try {
+    f();
+    return ffi::Error::Success();
+  } catch (const dnnl::error& error) {
+    return ffi::Error::Internal(std::string(name) + ": oneDNN: " + error.what());
+  } catch (const std::bad_alloc&) {
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted, std::string(name) + ": out of memory");
+  } catch (const std::exception& error) {
+    return ffi::Error::Internal(std::string(name) + ": " + error.what());
+  }
+}
+
+}  // namespace cnn

@@ -1,0 +1,111 @@
+"""Finding and loading the compiled kernels, or saying why not.
+
+The shared library is built with the package; it is loaded only where it fits the processor, oneDNN and the FFI of the
+installed jaxlib, and its handlers are registered after JAX has started, so that a refusal can never stop JAX.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import platform
+import re
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import jax
+
+from cnncli.errors import MachineError
+
+SWITCH = "CNN_KERNELS"
+HANDLERS = ("cnn_convolution", "cnn_convolution_input_gradient", "cnn_convolution_weight_gradient")
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """``name``: ``onednn`` or ``xla``, and ``why``. ``bfloat16``: 0 not there, 1 emulated, 2 in hardware."""
+
+    name: str
+    why: str
+    bfloat16: int = 0
+
+
+class Unusable(Exception):
+    """Why the kernels cannot be used here."""
+
+
+@functools.cache
+def kernels() -> Kernels:
+    """What computes convolutions in this process. MachineError (exit 4) where CNN_KERNELS asks for what is not there."""
+    asked = os.environ.get(SWITCH, "")
+    if asked not in ("", "xla", "onednn"):
+        raise MachineError.of(f"{SWITCH}={asked} is neither xla nor onednn", f"Unset {SWITCH}.")
+    if asked == "xla":
+        return Kernels("xla", f"{SWITCH}=xla asks for it")
+    try:
+        return _load()
+    except Unusable as reason:
+        if asked:
+            raise MachineError.of(f"{SWITCH}=onednn, but {reason}", f"Unset {SWITCH}.") from None
+        return Kernels("xla", str(reason))
+
+
+def _load() -> Kernels:
+    backend = jax.default_backend()  # starts JAX
+    if backend != "cpu":
+        raise Unusable(f"the device is a {backend}: XLA's own kernels are the fast ones there")
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        raise Unusable(f"the kernels are for x86-64 Linux, this is {platform.machine()} {platform.system()}")
+    file = built()
+    if file is None:
+        raise Unusable("the kernels were not built: install g++ and install cnncli again")
+    onednn = _load_onednn()
+    try:
+        library = ctypes.CDLL(str(file))
+    except OSError as error:
+        raise Unusable(f"{file.name} does not load: {error}") from None
+    compiled, running = (library.cnn_ffi_major(), library.cnn_ffi_minor()), _ffi_version()
+    if compiled[0] != running[0] or compiled > running:
+        raise Unusable(f"the kernels were built for XLA's FFI {compiled[0]}.{compiled[1]}, jaxlib has "
+                       f"{running[0]}.{running[1]}: install cnncli again")  # fmt: skip
+    try:
+        for name in HANDLERS:
+            jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
+    except Exception as error:  # whatever JAX says to a handler, it works without
+        raise Unusable(f"JAX refuses the kernels: {str(error).splitlines()[0]}") from None
+    return Kernels("onednn", f"oneDNN {onednn}", library.cnn_bfloat16())
+
+
+def built() -> Path | None:
+    """The shared library beside this file."""
+    return next((file for end in EXTENSION_SUFFIXES if (file := Path(__file__).with_name("kernels" + end)).exists()), None)
+
+
+def _load_onednn() -> str:
+    """Load oneDNN, from its package or the system; its version. The kernels then find it by its name."""
+    try:
+        package = [Path(str(file.locate())) for file in metadata.files("onednn-cpu-gomp") or ()]
+    except metadata.PackageNotFoundError:
+        package = []
+    names = [str(file.resolve()) for file in package if file.name == "libdnnl.so.3"]
+    for name in [*names, "libdnnl.so.3"]:
+        try:
+            library = ctypes.CDLL(name)
+        except OSError:
+            continue
+        version = ctypes.cast(library.dnnl_version, ctypes.CFUNCTYPE(ctypes.POINTER(ctypes.c_int)))()
+        return ".".join(str(version[place]) for place in range(3))
+    raise Unusable("oneDNN 3 is not installed: pip install onednn-cpu-gomp")
+
+
+def _ffi_version() -> tuple[int, int]:
+    """Of the jaxlib that runs, by its own header."""
+    header = Path(jax.ffi.include_dir(), "xla", "ffi", "api", "c_api.h").read_text(encoding="utf-8")
+    major, minor = (re.search(rf"#define XLA_FFI_API_{part} (\d+)", header) for part in ("MAJOR", "MINOR"))
+    if not major or not minor:
+        raise Unusable("jaxlib does not say which FFI it has")
+    return int(major[1]), int(minor[1])
