@@ -1,12 +1,11 @@
 """A config to break, and the command line in this process to break it on."""
 
 import re
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from commands import FOREIGN, Outcome, runner
 
 BASE = """\
 name: broken
@@ -24,39 +23,13 @@ train:
   epochs: 3
   optimizer: {sgd: {lr: 0.1}}
 """
-# Words of Python and its libraries that mean nothing to who writes YAML.
-FOREIGN = re.compile(r"Traceback|pydantic|Input should|Value error|\btuple\b|\bdict\b|NoneType|\bstr\b|\{\{|has a bug")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command left: exit code and both streams."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def errors(self) -> list[str]:
-        """The problems, without the word before them."""
-        return [line.removeprefix("error: ") for line in self.err.splitlines()]
 
 
 @pytest.fixture
 def cnn(tmp_path, monkeypatch, capsys) -> Callable[..., Outcome]:
     """Run ``cnn`` in this process, in an empty folder."""
-    from cnncli.cli.main import main
-
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["cnn", *arguments])
-        with pytest.raises(SystemExit) as left:
-            main()
-        streams = capsys.readouterr()
-        return Outcome(left.value.code or 0, streams.out, streams.err)
-
-    return run
+    return runner(monkeypatch, capsys)
 
 
 @pytest.fixture

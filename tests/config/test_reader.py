@@ -13,7 +13,7 @@ from cnncli.errors import ConfigError
 
 NO_MAPPING = "is not a mapping of sections at its top. A config has the sections data, model and train."
 REFUSED = [
-    ("", "¦", "is empty. A config has the sections data, model and train."),
+    ("empty", "¦", "is empty. A config has the sections data, model and train."),
     ("comment", "¦# nothing\n", "is empty. A config has the sections data, model and train."),
     ("list", "¦- a\n- b\n", NO_MAPPING),
     ("text", "¦abc", NO_MAPPING),
