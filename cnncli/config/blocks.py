@@ -18,7 +18,7 @@ from cnncli.errors import Problem
 from cnncli.layers import LAYERS
 from cnncli.spec import describe, did_you_mean
 
-MAX_VALUES = 30_000  # written out
+MAX_VALUES = 20_000  # written out
 MAX_DEPTH = 128
 NOTE = " (in "  # begins the note on what came from a block
 _NAME = re.compile(r"[^\W\d][\w-]*")

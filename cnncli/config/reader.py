@@ -17,7 +17,7 @@ import yaml
 from cnncli.errors import ConfigError, Place, Problem
 
 MAX_BYTES = 1 << 20
-MAX_VALUES = 30_000  # about a second of parsing
+MAX_VALUES = 20_000  # under a second of parsing
 MAX_DEPTH = 64
 MAX_DIGITS = 19
 MAX_KEY = 100

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_CLASSES = 100_000
+DEFLATE_RATIO = 1032  # no deflate stream grows by more: RFC 1951, 258 bytes out of 2 bits
 
 
 def _path_text(value: object) -> object:

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from cnncli.data.base import Dataset, Progress, Source, Split
 from cnncli.data.files import (
+    DEFLATE_RATIO,
     PathText,
     check_classes,
     check_labels,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_BYTES = 4 << 30
-DEFLATE_RATIO = 1032  # no deflate stream grows by more: RFC 1951, 258 bytes out of 2 bits
 TYPES = {0x08: "unsigned bytes", 0x09: "signed bytes", 0x0B: "shorts", 0x0C: "ints", 0x0D: "floats", 0x0E: "doubles"}
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cnncli.data.files import data_error, in_bytes, open_regular
+from cnncli.data.files import DEFLATE_RATIO, data_error, in_bytes, open_regular
 from cnncli.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,19 +28,21 @@ if TYPE_CHECKING:
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 256 << 20
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG's pixel, by its colour type
 OTHERS = {b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"%!PS": "PostScript", b"\xc5\xd0\xd3\xc6": "PostScript",
           b"BM": "BMP", b"%PDF": "PDF", b"RIFF": "WebP", b"<svg": "SVG", b"<?xm": "XML"}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an image says of itself before it is decoded."""
+    """What an image says of itself before it is decoded. ``bits``: of a PNG's pixel."""
 
     format: Literal["JPEG", "PNG"]
     height: int
     width: int
     components: int = 0
     exif: bytes = b""
+    bits: int = 0
 
 
 def decode(path: Path, channels: int, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -51,6 +53,8 @@ def decode(path: Path, channels: int, size: tuple[int, int] | None = None) -> np
         if not 0 < header.height * header.width <= MAX_PIXELS:
             raise data_error(path, f"has {header.width:,} x {header.height:,} pixels",
                              f"At least 1 and at most {MAX_PIXELS:,} are read.")  # fmt: skip
+        if header.height * header.width * header.bits > 8 * DEFLATE_RATIO * len(data):  # Pillow would make up the rest
+            raise ValueError("it is cut: it cannot hold as many pixels as it promises")
         pixels, exif = _decoded(data, header, channels)
     except DataError:
         raise
@@ -85,7 +89,8 @@ def _png_header(data: bytes) -> Header:
         raise ValueError("its header is cut")
     if b"IEND\xaeB\x60\x82" not in data:
         raise ValueError("it is cut: its end is missing")
-    return Header("PNG", int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big"))
+    height, width = int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
+    return Header("PNG", height, width, bits=data[24] * SAMPLES.get(data[25], 1))
 
 
 def _jpeg_header(data: bytes) -> Header:

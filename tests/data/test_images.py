@@ -149,6 +149,7 @@ def jpeg_of_size(width, height):
         (png_of_size(60_000, 60_000), "has 60,000 x 60,000 pixels"),
         (png_of_size(0, 5), "has 0 x 5 pixels"),
         (png_of_size(5, 5), "is damaged"),
+        (png_of_size(500, 500), "cannot hold as many pixels as it promises"),
         (jpeg_of_size(60_000, 60_000), "has 60,000 x 60,000 pixels"),
         (jpeg_of_size(0, 0), "has 0 x 0 pixels"),
         (encoded("PNG")[:-1], "is damaged: it is cut"),
@@ -186,6 +187,12 @@ def test_changed_bytes_give_an_image_or_a_data_error(tmp_path, form, changes):
     (tmp_path / "a").write_bytes(data)
     with contextlib.suppress(DataError):
         assert decode(tmp_path / "a", 3).ndim == 3
+
+
+def test_a_picture_of_one_colour_is_not_taken_for_cut(tmp_path):
+    """Nothing packs better, and it grows by less than what is refused."""
+    path = saved(tmp_path / "a.png", Image.new("RGBA", (3000, 3000)), compress_level=9)
+    assert decode(path, 3).shape == (3000, 3000, 3)
 
 
 def test_too_large_a_file(tmp_path, monkeypatch):
