@@ -41,7 +41,7 @@ class Evaluation:
 
 def evaluate_run(path: Path, split: SplitName | None, which: str, events: Events) -> Evaluation:
     """Evaluate a run's ``best`` or ``latest`` checkpoint, or one checkpoint, on a split (test where there is one)."""
-    trained = open_trained(path, which)
+    trained = open_trained(path, which, events)
     config = trained.loaded.config
     place = placement(config.train.batch_size)
     events.device(place.describe())

@@ -21,7 +21,7 @@ BATCH = 64
 
 def predict(path: Path, files: Sequence[Path], which: str, events: Events) -> list[dict[str, Any]]:
     """One document per file: file, class, probability, and the probability of every class."""
-    trained = open_trained(path, which)
+    trained = open_trained(path, which, events)
     images = [picture(trained, file) for file in files]
     probabilities = forward(trained, np.stack(images), events)
     documents = []

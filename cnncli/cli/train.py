@@ -54,15 +54,20 @@ def _run(action: Callable[[Events], Outcome], json: bool) -> None:
         outcome = action(events)
     except Interrupted as wish:
         events.close()
-        console.print(f"stopped ({wish}); everything up to here is saved")
-        console.print(f"next    cnn train --resume {events.run}")
+        if events.run is None:
+            console.print(f"stopped ({wish}) before the run began")
+        else:
+            console.print(f"stopped ({wish}); everything up to here is saved")
+            console.print(f"next    cnn {'eval' if wish.trained else 'train --resume'} {events.run}")
         raise typer.Exit(wish.exit_code) from None
     finally:
         events.close()
     from cnncli.report.plots import curves
     from cnncli.runs.directory import Run
+    from cnncli.runs.files import writing
 
-    curves(Run(outcome.run))
+    with writing(outcome.run):
+        curves(Run(outcome.run))
     if json:
         print_json(outcome.document())
     console.print(f"curves  {Run(outcome.run).plots / 'curves.png'}")

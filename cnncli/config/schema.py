@@ -82,6 +82,10 @@ class TrainSettings(Settings):
     early_stop: EarlyStop | None = Field(None, description="stop when validation no longer gets better")
     max_time: LongTime | None = Field(None, description="stop after the epoch in which this much time has passed")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the computation; weights are float32")
+    on_nan: Literal["stop", "restore"] = Field(
+        "stop", description="when the loss is not finite: stop, or go back to the last good checkpoint with half the "
+        "learning rate, at most three times"
+    )  # fmt: skip
     watch: bool = Field(False, description="record each layer's activations, gradients and updates once an epoch, and "
                         "warn of dead or saturated units and vanishing gradients")  # fmt: skip
     log_every: LongDuration = Field("100 steps", description="how often a line of training loss goes to metrics.jsonl")

@@ -3,8 +3,8 @@
     checkpoints/step-00004690/  params.safetensors  optimizer.safetensors  state.json  manifest.json
 
 Commit: write into a temporary sibling, sync each file, manifest last, sync the folder, rename, sync the parent; only
-then are old ones pruned. The manifest holds the size and SHA-256 of each file; ``latest`` and ``best`` are found by
-reading manifests.
+then are old ones pruned. The manifest holds the size and SHA-256 of each file, and its own: no bit of a checkpoint can
+change unnoticed. ``latest`` and ``best`` are found by reading manifests.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,12 @@ from typing import Any
 import numpy as np
 
 from cnncli.errors import CheckpointError, Place
-from cnncli.runs.files import sync_folder, write_synced
+from cnncli.runs.files import read_regular, sync_folder, write_synced
 
-FORMAT = 1
+FORMAT = 2
+FORMATS = (1, FORMAT)  # 1: the manifest has no digest of its own
 FILES = ("params.safetensors", "optimizer.safetensors", "state.json")
-MAX_JSON = 1 << 20
+MAX_MANIFEST, MAX_STATE = 1 << 20, 1 << 26  # bytes; the state grows by a line of figures an epoch
 _NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -51,9 +53,9 @@ class Manifest:
 
     @property
     def rank(self) -> tuple[float, float, int]:
-        """Larger is better: validation accuracy, then lower loss, then the earlier step. Non-finite is worst."""
+        """Larger is better: validation accuracy, then lower loss, then the earlier step. Not finite: last."""
         if self.validation is None or not all(map(math.isfinite, self.validation.values())):
-            return (-math.inf, -math.inf, -self.step)
+            return (-math.inf, -math.inf, self.step)
         return (self.validation["accuracy"], -self.validation["loss"], -self.step)
 
 
@@ -76,7 +78,7 @@ def save(folder: Path, contents: Contents, validation: Mapping[str, float] | Non
         for name, content in zip(FILES, parts, strict=True)
     }
     manifest = {"format": FORMAT, "step": step, "validation": validation, "files": files}
-    write_synced(temporary / "manifest.json", _json(manifest))
+    write_synced(temporary / "manifest.json", _json(manifest | {"sha256": _digest(manifest)}))
     sync_folder(temporary)
     os.rename(temporary, final)
     sync_folder(folder)
@@ -92,49 +94,67 @@ def set_aside(folder: Path) -> Path:
     return aside
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest ``keep`` and the best; and what an interrupted save left."""
+def prune(folder: Path, keep: int, every: int = 1) -> None:
+    """Remove all but the newest, the best and the newest ``keep`` that are due every ``every`` steps.
+
+    Those that an interruption left are not due: a resumed run keeps the same ones as the uninterrupted. What an
+    interrupted save left goes too.
+    """
     found = manifests(folder)
-    best = best_of(found)
-    kept = {each.folder for each in found[-keep:]} | ({best.folder} if best else set())
-    for each in found:
-        if each.folder not in kept:  # renamed first: a half-removed checkpoint must not look like one
-            os.rename(each.folder, folder / f".tmp-{each.folder.name}")
+    due = [each for each in found if each.step % every == 0]
+    kept = {each.folder for each in (*due[-keep:], *found[-1:], best_of(found)) if each}
+    discard([each.folder for each in found if each.folder not in kept])
     for left in folder.glob(".tmp-*"):
         shutil.rmtree(left)
+
+
+def discard(folders: Iterable[Path]) -> None:
+    """Remove checkpoints; renamed first: a half-removed one must not look like one."""
+    for folder in folders:
+        gone = folder.with_name(f".tmp-{folder.name}")
+        os.rename(folder, gone)
+        shutil.rmtree(gone)
+
+
+def folders(folder: Path) -> list[Path]:
+    """All that are named like checkpoints, sound or not, oldest first."""
+    found = [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def manifests(folder: Path) -> list[Manifest]:
     """Manifests of all readable checkpoints, oldest first."""
     found = []
-    for path in folder.glob("step-*"):
-        if _NAME.fullmatch(path.name) and path.is_dir():
-            try:
-                found.append(read_manifest(path))
-            except CheckpointError:
-                continue
-    return sorted(found, key=lambda each: each.step)
+    for path in folders(folder):
+        with suppress(CheckpointError):
+            found.append(read_manifest(path))
+    return found
 
 
 def best_of(found: list[Manifest]) -> Manifest | None:
-    """The best by validation; None where none was validated."""
-    ranked = [each for each in found if each.validation is not None]
-    return max(ranked, key=lambda each: each.rank) if ranked else None
+    """The best by validation; None where no figures are finite."""
+    best = max(found, key=lambda each: each.rank, default=None)
+    return best if best and math.isfinite(best.rank[0]) else None
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """A checkpoint's manifest. CheckpointError where it is missing or says what it must not."""
+    """A checkpoint's manifest. CheckpointError where it is missing, damaged or says what it must not."""
     path = folder / "manifest.json"
-    manifest = _read_json(path)
-    files = manifest.get("files")
-    if manifest.get("format") != FORMAT:
-        raise _bad(path, f"format {manifest.get('format')!r} is not {FORMAT}", "A newer cnncli may have written it.")
-    if not isinstance(files, dict) or set(files) != set(FILES) or not isinstance(manifest.get("step"), int):
+    content = _read(path, MAX_MANIFEST)
+    if len(content) > MAX_MANIFEST:
+        raise _bad(path, "is over 1 MiB")
+    manifest = _object(path, content)
+    version, digest = manifest.get("format"), manifest.pop("sha256", None)
+    if type(version) is not int or version not in FORMATS:
+        raise _bad(path, f"format {version!r} is not one of {FORMATS}", "A newer cnncli may have written it.")
+    if version > 1 and (digest != _digest(manifest) or content != _json(manifest | {"sha256": digest})):
+        raise _bad(path, "does not match its own SHA-256", "The file is damaged.")
+    files, step, validation = manifest.get("files"), manifest.get("step"), manifest.get("validation")
+    if not isinstance(files, dict) or set(files) != set(FILES) or type(step) is not int or step < 0:
         raise _bad(path, "does not list the files of a checkpoint")
-    validation = manifest.get("validation")
-    if validation is not None and not (isinstance(validation, dict) and set(validation) == {"loss", "accuracy"}):
+    if validation is not None and not _are_figures(validation):
         raise _bad(path, "has no readable validation figures")
-    return Manifest(folder, manifest["step"], validation, files)
+    return Manifest(folder, step, validation, files)
 
 
 def load(folder: Path) -> Contents:
@@ -142,24 +162,29 @@ def load(folder: Path) -> Contents:
     manifest = read_manifest(folder)
     parts = [_verified(folder / name, manifest.files[name]) for name in FILES]
     arrays = [_arrays(folder / name, content) for name, content in zip(FILES[:2], parts[:2], strict=True)]
-    try:
-        state = json.loads(parts[2])
-    except ValueError:
-        raise _bad(folder / FILES[2], "is not JSON") from None
+    state = _object(folder / FILES[2], parts[2])
+    if state.get("step") != manifest.step:
+        raise _bad(folder / FILES[2], f"is of step {state.get('step')!r}, the manifest of {manifest.step}")
     return Contents(arrays[0], arrays[1], state)
 
 
 def _verified(path: Path, expected: Any) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise _bad(path, f"cannot be read: {error.strerror}") from None
-    if not isinstance(expected, dict) or len(content) != expected.get("size"):
-        size = expected.get("size") if isinstance(expected, dict) else "?"
-        raise _bad(path, f"has {len(content)} bytes, the manifest says {size}", "The file is damaged.")
+    size = expected.get("size") if isinstance(expected, dict) else None
+    if type(size) is not int or size < 0:
+        raise _bad(path.with_name("manifest.json"), f"gives no size of {path.name}")
+    content = _read(path, min(size, MAX_STATE) if path.suffix == ".json" else size)
+    if len(content) != size:
+        raise _bad(path, f"has {path.stat().st_size} bytes, the manifest says {size}", "The file is damaged.")
     if hashlib.sha256(content).hexdigest() != expected.get("sha256"):
         raise _bad(path, "does not match its SHA-256 in the manifest", "The file is damaged.")
     return content
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        return read_regular(path, limit)
+    except OSError as error:
+        raise _bad(path, f"cannot be read: {error.strerror}") from None
 
 
 def _arrays(path: Path, content: bytes) -> dict[str, np.ndarray]:
@@ -168,18 +193,11 @@ def _arrays(path: Path, content: bytes) -> dict[str, np.ndarray]:
 
     try:
         return from_bytes(content)
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise _bad(path, f"is not a safetensors file: {error}") from None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_JSON + 1)
-    except OSError as error:
-        raise _bad(path, f"cannot be read: {error.strerror}") from None
-    if len(content) > MAX_JSON:
-        raise _bad(path, "is over 1 MiB")
+def _object(path: Path, content: bytes) -> dict[str, Any]:
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
@@ -187,6 +205,15 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise _bad(path, "is not a JSON object")
     return found
+
+
+def _are_figures(validation: Any) -> bool:
+    figures = isinstance(validation, dict) and set(validation) == {"loss", "accuracy"}
+    return figures and all(type(value) is float for value in validation.values())
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_json(manifest)).hexdigest()
 
 
 def _json(value: Any) -> bytes:

@@ -5,9 +5,11 @@ config.yaml  resolved.yaml  lock.json  metrics.jsonl  timing.jsonl  checkpoints/
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 from cnncli.config.writer import to_yaml as to_yaml
 from cnncli.errors import CheckpointError, ConfigError, MachineError, Place
 from cnncli.runs import checkpoint
-from cnncli.runs.files import replace_file, sync_folder
+from cnncli.runs.files import append_synced, replace_file, sync_folder, writing
 
 
 @dataclass(frozen=True)
@@ -105,27 +107,37 @@ def find(path: Path) -> tuple[Run, Path | None]:
                              "Give a folder like runs/NAME-1 or runs/NAME-1/checkpoints/step-...", place)  # fmt: skip
 
 
-def choose(run: Run, which: str) -> Path:
-    """The ``best`` or ``latest`` checkpoint's folder, by its manifest."""
-    found = checkpoint.manifests(run.checkpoints)
-    if not found:
-        raise CheckpointError.of("no checkpoint in this run", "Train it first.", Place(str(run.checkpoints)))
-    best = checkpoint.best_of(found) if which == "best" else None
-    return (best or found[-1]).folder
+@contextmanager
+def only_trainer(run: Run, note: Callable[[str], None]) -> Iterator[None]:
+    """Hold the run's lock, which ends with the process however it ends. MachineError (exit 4) names who holds it."""
+    with writing(run.folder):
+        descriptor = os.open(run.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
+            raise MachineError.of(f"process {pid} is training this run", "Wait for it, or stop it (kill).",
+                                  Place(str(run.folder))) from None  # fmt: skip
+        except OSError as error:
+            note(f"this file system has no locks ({error.strerror}): do not train this run twice at once")
+        with writing(run.folder):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
     """Append one JSON line and force it to the disk."""
-    with open(path, "ab") as file:
-        file.write((json.dumps(line) + "\n").encode())
-        file.flush()
-        os.fsync(file.fileno())
+    append_synced(path, (json.dumps(line) + "\n").encode())
 
 
-def cut_lines(path: Path, step: int) -> None:
-    """Drop lines after ``step``: a resumed run writes them again, once."""
+def cut_lines(path: Path, step: int, restores: int = 0) -> None:
+    """Drop lines after ``step``, and returns to a checkpoint after ``restores``: they will be written again, once."""
     if path.exists():
-        kept = [line for line in json_lines(path) if line["step"] <= step]
+        kept = [line for line in json_lines(path) if line["step"] <= step and line.get("restore", 0) <= restores]
         replace_file(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
@@ -133,10 +145,10 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The JSON objects of a file, a line each; a half-written line is left out."""
     if not path.exists():
         return
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             line = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(line, dict) and isinstance(line.get("step"), int):
             yield line

@@ -1,17 +1,32 @@
-"""Writing that survives a crash: whole files, synced, renamed into place."""
+"""Writing that survives a crash: whole files, synced, renamed into place; and reading that trusts nothing.
+
+Every byte goes through ``os.write``, ``os.fsync``, ``os.rename`` and ``os.replace``: tests fail and kill at each.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from cnncli.data.files import in_bytes
+from cnncli.errors import MachineError, Place
 
 
 def write_synced(path: Path, content: bytes) -> None:
     """Write a new file and force it to the disk."""
-    with open(path, "xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    _write(path, content, os.O_CREAT | os.O_EXCL)
+
+
+def append_synced(path: Path, content: bytes) -> None:
+    """Add to the end of a file, made if need be, and force it to the disk."""
+    new = not path.exists()
+    _write(path, content, os.O_CREAT | os.O_APPEND)
+    if new:
+        sync_folder(path.parent)
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -28,5 +43,52 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """At most ``limit`` + 1 bytes of a plain file; OSError for a link, a pipe, a device or a folder."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # opening a pipe must not wait for a writer
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(0, "it is not a plain file")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(min(found.st_size, limit) + 1)
+    finally:
+        os.close(descriptor)
+
+
+def require_space(folder: Path, size: int) -> None:
+    """MachineError (exit 4) unless ``size`` bytes are free where ``folder`` is, or will be."""
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    free = shutil.disk_usage(there).free
+    if free < size:
+        raise MachineError.of(f"the checkpoints need {in_bytes(size)}, {in_bytes(free)} are free",
+                              "Make room, keep fewer (train.keep), or choose another disk (--runs).",
+                              Place(str(there)))  # fmt: skip
+
+
+@contextmanager
+def writing(run: Path) -> Iterator[None]:
+    """What the disk refuses while ``run`` is written, in words (exit 4)."""
+    try:
+        yield
+    except OSError as error:
+        hint = f"What was saved before is intact: make room or mend it, then cnn train --resume {run}"
+        place = Place(str(error.filename or run))
+        raise MachineError.of(f"cannot write: {error.strerror or error}", hint, place) from error
+
+
+def _write(path: Path, content: bytes, flags: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | flags, 0o666)
+    try:
+        rest = memoryview(content)
+        while rest:  # a disk that fills up takes a part first
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         os.close(descriptor)

@@ -7,7 +7,7 @@ image of the batch. ``saturated``: share of values there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ from cnncli.graph import Graph, Node
 from cnncli.model import Model, Weights
 from cnncli.train.objective import make_objective, training_batch
 from cnncli.train.state import TrainState
+from cnncli.train.step import STEPS
 
 DEAD, SATURATED = 0.5, 0.75  # shares above which a layer is called so
 VANISHING = 1e-3  # gradient over that of the layer with the largest
@@ -43,6 +44,55 @@ def make_health(
         return {node.name: _figures(node, values[node.name], state.params, slope, updates) for node in model.graph.main}
 
     return health
+
+
+def make_examination(
+    config: Config, model: Model, optimizer: optax.GradientTransformation, classes: int, class_weights: Array | None
+) -> Callable[..., dict[str, dict[str, Array]]]:
+    """A compiled ``examine(state, images, labels, constants, rows)`` -> what of the next training step is finite.
+
+    By place: ``weights``, ``input``, ``output``, ``loss``, ``gradient``, ``update``; then by layer ("" has none).
+    """
+    objective = jax.value_and_grad(make_objective(config, model, classes, class_weights), has_aux=True)
+    keys = jax.random.fold_in(jax.random.key(config.seed), STEPS)
+
+    @jax.jit
+    def examine(state: TrainState, images: Array, labels: Array, constants: Any, rows: Array) -> Any:
+        key = jax.random.fold_in(keys, state.step)
+        x, targets = training_batch(config, constants, images[rows], labels[rows], key)
+        values = model.values(Weights(state.params, state.state), x, key)
+        (loss, _), slope = objective(state.params, state.state, x, targets, key)
+        with jax.numpy_dtype_promotion("standard"):
+            updates = optimizer.update(slope, state.optimizer, state.params)[0]
+        return {
+            "weights": _finite_layers(model, state.params),
+            "input": {"": jnp.isfinite(x).all()},
+            "output": {node.name: jnp.isfinite(values[node.name]).all() for node in model.graph.main},
+            "loss": {"": jnp.isfinite(loss)},
+            "gradient": _finite_layers(model, slope),
+            "update": _finite_layers(model, optax.apply_updates(state.params, updates)),
+        }
+
+    return examine
+
+
+def _finite_layers(model: Model, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    names = {node.name: [full for name in node.weights if (full := f"{node.name}.{name}") in arrays]
+             for node in model.graph.nodes}  # fmt: skip
+    return {
+        node: jnp.stack([jnp.isfinite(arrays[name]).all() for name in mine]).all()
+        for node, mine in names.items()
+        if mine
+    }
+
+
+def first_not_finite(examined: Mapping[str, Mapping[str, Any]], layers: Sequence[str]) -> tuple[str, str] | None:
+    """(place, layer) where it began, given ``layers`` in order; gradients flow from the last layer to the first."""
+    for place in ("weights", "input", "output", "loss", "gradient", "update"):
+        bad = [layer for layer in ("", *layers) if not examined[place].get(layer, True)]
+        if bad:
+            return place, bad[-1] if place == "gradient" else bad[0]
+    return None
 
 
 def _figures(node: Node, y: Array, params: Any, slope: Any, updates: Any) -> dict[str, Array]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import jax
 import numpy as np
 import optax
+from pydantic import TypeAdapter
 
 from cnncli.config.load import Loaded
+from cnncli.config.schema import TrainSettings
 from cnncli.data.batches import Order
 from cnncli.data.preprocess import Constants
 from cnncli.durations import in_seconds, in_steps
-from cnncli.errors import DivergedError
 from cnncli.metrics import Result
 from cnncli.runs import checkpoint
 from cnncli.runs.directory import Run, append_line
@@ -23,7 +25,7 @@ from cnncli.train.devices import Placement
 from cnncli.train.events import EpochRow, Events, Outcome, Progress
 from cnncli.train.health import Health, make_health, warnings
 from cnncli.train.prepare import Data, class_weights
-from cnncli.train.signals import Interrupted, Wish, stop_wish
+from cnncli.train.signals import Wish
 from cnncli.train.state import TrainState, optimizer_to_arrays, params_to_arrays
 from cnncli.train.step import first_state, make_optimizer, make_run
 from cnncli.train.trained import make_model
@@ -60,11 +62,21 @@ class Memory:
     epoch: Tally = field(default_factory=Tally)
     log: Tally = field(default_factory=Tally)
     validation: list[dict[str, float]] = field(default_factory=list)
+    restores: int = 0  # times that training went back because it diverged; each halves the learning rate
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> Memory:
-        """Back from state.json."""
-        return cls(found["step"], Tally(**found["epoch"]), Tally(**found["log"]), found["validation"])
+        """Back from state.json. ValueError where it is not that."""
+        mine = {each.name: found[each.name] for each in fields(cls) if each.name in found}
+        return TypeAdapter(cls).validate_json(json.dumps(mine), strict=True)
+
+
+class Diverged(Exception):  # noqa: N818 (first it is looked into, then it may become an error)
+    """Training left the finite numbers. ``step``: the first (from 0) that cannot be trusted; ``what`` was seen."""
+
+    def __init__(self, step: int, what: str) -> None:
+        super().__init__(what)
+        self.step, self.what = step, what
 
 
 class Session:
@@ -79,8 +91,6 @@ class Session:
         self.order = Order(len(data.dataset.train), config.train.batch_size, config.seed)
         self.per_epoch = self.order.steps_per_epoch
         self.total = self.per_epoch * config.train.epochs
-        self.rate = config.train.schedule.build(config.train.optimizer.lr, self.per_epoch, self.total)
-        self.optimizer: optax.GradientTransformation = make_optimizer(config, self.model, self.per_epoch, self.total)
         self.log_every = max(in_steps(config.train.log_every, self.per_epoch, self.total), 1)
         self.save_every = max(in_steps(config.train.save_every, self.per_epoch, self.total), 1)
         self.count = make_count(config, self.model, len(self.classes))
@@ -88,14 +98,23 @@ class Session:
         train = data.dataset.train
         self.images, self.labels, self.device_constants = jax.device_put((train.images, train.labels, constants), whole)
         counts = class_weights(config, data.dataset)
-        weights = None if counts is None else jax.device_put(counts, whole)
-        steps = make_run(config, self.model, self.optimizer, len(self.classes), weights)
-        self._steps = jax.jit(steps, donate_argnums=0, out_shardings=(whole, whole))
-        self.health = make_health(config, self.model, self.optimizer, len(self.classes)) if config.train.watch else None
-        self._compiled: dict[int, Any] = {}
+        self.class_weights = None if counts is None else jax.device_put(counts, whole)
         self.compile_seconds = 0.0
         # XLA on CPU computes convolutions' weight gradients slowly inside a loop: there, one step a call.
         self.steps_per_call = 1 if place.mesh.devices.flat[0].platform == "cpu" else 16
+        self.go_at(1.0)
+
+    def go_at(self, share: float) -> None:
+        """Train at this share of the learning rate: another program, compiled when it is needed."""
+        config, whole, classes = self.config, self.place.whole, len(self.classes)
+        slower = config.train.optimizer.model_copy(update={"lr": config.train.optimizer.lr * share})
+        config = config.model_copy(update={"train": config.train.model_copy(update={"optimizer": slower})})
+        self.rate = config.train.schedule.build(slower.lr, self.per_epoch, self.total)
+        self.optimizer: optax.GradientTransformation = make_optimizer(config, self.model, self.per_epoch, self.total)
+        steps = make_run(config, self.model, self.optimizer, classes, self.class_weights)
+        self._steps = jax.jit(steps, donate_argnums=0, out_shardings=(whole, whole))
+        self._compiled: dict[int, Any] = {}
+        self.health = make_health(config, self.model, self.optimizer, classes) if config.train.watch else None
 
     def first_state(self) -> TrainState:
         """Step 0, on the devices."""
@@ -141,12 +160,15 @@ class Session:
         return {layer: {name: float(value) for name, value in figures.items()} for layer, figures in found.items()}
 
     def save(self, state: TrainState, memory: Memory, validation: dict[str, float] | None) -> None:
-        """Commit a checkpoint, then prune."""
+        """Commit a checkpoint, then prune. Diverged where there is nothing worth saving."""
         arrays = params_to_arrays(state, self.constants)
+        for name in state.params:
+            if not np.isfinite(arrays[name]).all():
+                raise Diverged(memory.step, f"{name} is not finite after step {memory.step}")
         told = {"classes": list(self.classes), "image_shape": list(self.data.image_shape), **asdict(memory)}
         contents = checkpoint.Contents(arrays, optimizer_to_arrays(state.optimizer), told)
         checkpoint.save(self.run.checkpoints, contents, validation)
-        checkpoint.prune(self.run.checkpoints, self.config.train.keep)
+        checkpoint.prune(self.run.checkpoints, self.config.train.keep, self.save_every)
 
 
 @dataclass
@@ -177,12 +199,11 @@ class Clock:
         return steps * batch_size / seconds if seconds else 0.0
 
 
-def fit(session: Session, state: TrainState, memory: Memory, events: Events, spent: float = 0.0) -> Outcome:
-    """Train to the end, or until it is time to stop; then measure on validation. Interrupted when asked to stop."""
-    clock = Clock(spent)
-    with stop_wish() as wish:
-        session.compiled(state, min(session.steps_per_call, session.per_epoch))
-        events.compiled(session.compile_seconds)
+def fit(session: Session, state: TrainState, memory: Memory, events: Events, wish: Wish, clock: Clock) -> Outcome:
+    """Train to the end, or until it is time to stop. Interrupted when asked to stop, Diverged when it must."""
+    session.compiled(state, min(session.steps_per_call, session.per_epoch))
+    events.compiled(session.compile_seconds)
+    with wish.held():
         while memory.step < session.total:
             if memory.step % session.per_epoch == 0:
                 _look(session, state, memory.step, events)
@@ -228,10 +249,8 @@ def _stretch(session: Session, state: TrainState, memory: Memory, events: Events
 def _require_finite(losses: np.ndarray, start: int) -> None:
     bad = np.flatnonzero(~np.isfinite(losses))
     if bad.size:
-        step = start + int(bad[0]) + 1
-        raise DivergedError.of(f"the loss is {losses[bad[0]]} at step {step}",
-                               "Try a smaller train.optimizer lr, a warmup or train.clip_norm; checkpoints before it "
-                               "are kept.")  # fmt: skip
+        step = start + int(bad[0])
+        raise Diverged(step, f"the loss is {losses[bad[0]]} at step {step + 1}")
 
 
 def _end_of_epoch(session: Session, state: TrainState, memory: Memory, events: Events, clock: Clock) -> bool:
@@ -242,7 +261,7 @@ def _end_of_epoch(session: Session, state: TrainState, memory: Memory, events: E
     val = {"loss": result.loss, "accuracy": result.accuracy} if result else None
     train = memory.epoch.means(session.order.batch_size)
     lr = float(session.rate(memory.step - 1))
-    best = val is not None and all(_rank(val) > _rank(each) for each in memory.validation)
+    best = val is not None and _rank(val)[0] > -math.inf and all(_rank(val) > _rank(each) for each in memory.validation)
     if val:
         memory.validation.append(val)
     append_line(session.run.metrics, {"kind": "epoch", "step": memory.step, "epoch": epoch, "lr": lr, "train": train,
@@ -270,14 +289,19 @@ def _reason_to_stop(session: Session, memory: Memory, clock: Clock) -> str:
     config = session.config.train
     if config.max_time and clock.spent_before + time.perf_counter() - clock.start >= in_seconds(config.max_time):
         return f"stopped: max_time {config.max_time} is over"
+    return early_stop(config, memory.validation)
+
+
+def early_stop(config: TrainSettings, validation: list[dict[str, float]]) -> str:
+    """Why training should end after these epochs, if it should."""
     stop = config.early_stop
-    if stop and memory.validation:
+    if stop and validation:
         sign = -1.0 if stop.metric == "loss" else 1.0
         best, at = -math.inf, 0
-        for index, each in enumerate(memory.validation):
+        for index, each in enumerate(validation):
             if sign * each[stop.metric] > best + stop.min_delta:
                 best, at = sign * each[stop.metric], index
-        if len(memory.validation) - 1 - at >= stop.patience:
+        if len(validation) - 1 - at >= stop.patience:
             return f"stopped early: validation {stop.metric} has not improved for {stop.patience} epochs"
     return ""
 
@@ -285,12 +309,9 @@ def _reason_to_stop(session: Session, memory: Memory, clock: Clock) -> str:
 def _maybe_save(session: Session, state: TrainState, memory: Memory, wish: Wish) -> None:
     """A checkpoint in the middle of an epoch, when due or when asked to stop."""
     inside = memory.step % session.per_epoch
-    if inside and (memory.step % session.save_every == 0 or wish.signum):
+    if wish.signum or (inside and memory.step % session.save_every == 0):
         session.save(state, memory, None)
-    if wish.signum:
-        if not inside:
-            session.save(state, memory, None)
-        raise Interrupted(wish.signum)
+    wish.grant()
 
 
 def _outcome(session: Session, memory: Memory, clock: Clock) -> Outcome:

@@ -7,41 +7,54 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import jax.numpy as jnp
+import jax
 
 from cnncli.config.load import Loaded, load
 from cnncli.config.schema import Config
+from cnncli.data.preprocess import Constants
 from cnncli.errors import CheckpointError, ConfigError, Place
-from cnncli.runs import checkpoint, directory
-from cnncli.runs.directory import Run
-from cnncli.runs.files import replace_file
+from cnncli.runs import directory
+from cnncli.runs.directory import Run, only_trainer
+from cnncli.runs.files import replace_file, require_space, writing
 from cnncli.runs.provenance import lock
+from cnncli.train import diverged
 from cnncli.train.devices import Placement, placement
 from cnncli.train.events import Events, Outcome
-from cnncli.train.loop import Memory, Session, fit
+from cnncli.train.loop import Clock, Diverged, Memory, Session, early_stop, fit
 from cnncli.train.prepare import Data, fit_constants, load_data
-from cnncli.train.state import TrainState, optimizer_from_arrays
-from cnncli.train.trained import Trained, on_devices, open_checkpoint
+from cnncli.train.restore import memory_of, newest_sound, state_of
+from cnncli.train.signals import Interrupted, Wish, stop_wish
+from cnncli.train.state import TrainState, bytes_of
+from cnncli.train.step import make_optimizer
+from cnncli.train.trained import make_model, on_devices, open_trained
 from cnncli.train.validate import evaluate
 
 # What a finished or broken run may be continued with; everything else would make it another training.
-MAY_CHANGE = ("epochs", "max_time", "early_stop", "watch", "log_every", "save_every", "keep")
+MAY_CHANGE = ("epochs", "max_time", "early_stop", "watch", "log_every", "save_every", "keep", "on_nan")
 
 
 def train(loaded: Loaded, root: Path, events: Events) -> Outcome:
     """Train a config from the start, in a new folder under ``root``."""
     config = loaded.config
     directory.require_name(root, config.name)
-    place = placement(config.train.batch_size)
-    events.device(place.describe())
-    data = load_data(config, loaded.graph, events.loading)
-    constants = fit_constants(config, data.dataset.train)
-    run = directory.create(root, config.name, _files(loaded, data, place))
-    session = Session(loaded, data, constants, place, run)
-    events.started(run.folder, about(session))
-    for text in _notes(loaded):
-        events.note(text)
-    return _finish(session, session.first_state(), Memory(), events)
+    with stop_wish() as wish:
+        place = placement(config.train.batch_size)
+        events.device(place.describe())
+        data = load_data(config, loaded.graph, events.loading)
+        constants = fit_constants(config, data.dataset.train)
+        most = config.train.keep + 2  # the best besides, and one that is being written
+        require_space(root, most * checkpoint_bytes(loaded, constants))
+        with wish.held():
+            run = directory.create(root, config.name, _files(loaded, data, place))
+        with only_trainer(run, events.note), writing(run.folder):
+            session = Session(loaded, data, constants, place, run)
+            events.started(run.folder, about(session))
+            for text in _notes(loaded):
+                events.note(text)
+            state, memory = session.first_state(), Memory()
+            with wish.held():
+                session.save(state, memory, None)  # from here on there is something to resume from
+            return _finish(session, state, memory, events, wish)
 
 
 def resume(path: Path, overrides: Sequence[str], events: Events) -> Outcome:
@@ -49,43 +62,41 @@ def resume(path: Path, overrides: Sequence[str], events: Events) -> Outcome:
     run, _ = directory.find(path)
     before, loaded = load(run.resolved), load(run.resolved, overrides)
     _require_same_training(before.config, loaded.config, run)
-    place = placement(loaded.config.train.batch_size)
-    events.device(place.describe())
-    trained = newest_sound(run, loaded, events)
-    data = load_data(loaded.config, loaded.graph, events.loading)
-    _require_same_data(run, data)
-    session = Session(loaded, data, trained.constants, place, run)
-    memory = Memory.from_json(trained.contents.state)
-    if memory.step >= session.total:
-        raise ConfigError.of(f"the run is finished: {before.config.train.epochs} epochs are done",
-                             f"Try train.epochs={2 * before.config.train.epochs}.", Place(str(run.folder)))  # fmt: skip
-    events.started(run.folder, about(session))
-    events.note(f"resumed at step {memory.step} of {session.total} from {trained.checkpoint.name}")
-    if loaded.config.train.epochs != before.config.train.epochs:
-        events.note(_about_schedule(before.config, loaded.config, session, memory.step))
-    replace_file(run.resolved, directory.to_yaml(_absolute(loaded.config).to_yaml()).encode())
+    with stop_wish() as wish, only_trainer(run, events.note):
+        place = placement(loaded.config.train.batch_size)
+        events.device(place.describe())
+        with wish.held():
+            trained = newest_sound(run, loaded, events)
+        data = load_data(loaded.config, loaded.graph, events.loading)
+        _require_same_data(run, data)
+        session = Session(loaded, data, trained.constants, place, run)
+        memory = memory_of(trained)
+        _require_unfinished(session, memory, before.config)
+        events.started(run.folder, about(session))
+        events.note(f"resumed at step {memory.step} of {session.total} from {trained.checkpoint.name}")
+        if loaded.config.train.epochs != before.config.train.epochs:
+            events.note(_about_schedule(before.config, loaded.config, session, memory.step))
+        with writing(run.folder):
+            with wish.held():
+                _as_if_stopped_at(run, memory, loaded.config)
+            session.go_at(0.5**memory.restores)
+            spent = sum(line.get("seconds", 0) for line in directory.json_lines(run.timing))
+            return _finish(session, state_of(session, trained), memory, events, wish, spent)
+
+
+def _as_if_stopped_at(run: Run, memory: Memory, config: Config) -> None:
+    """The run's files as they were when the checkpoint was written, with the config of now."""
+    replace_file(run.resolved, directory.to_yaml(_absolute(config).to_yaml()).encode())
     for file in (run.metrics, run.timing):
-        directory.cut_lines(file, memory.step)
-    spent = sum(line["seconds"] for line in directory.json_lines(run.timing))
-    return _finish(session, _restored(session, trained, memory.step), memory, events, spent)
+        directory.cut_lines(file, memory.step, memory.restores)
 
 
-def newest_sound(run: Run, loaded: Loaded, events: Events) -> Trained:
-    """The newest checkpoint that verifies; damaged ones are set aside in words. CheckpointError when none is sound."""
-    damaged: list[tuple[Path, CheckpointError]] = []
-    for manifest in reversed(checkpoint.manifests(run.checkpoints)):
-        try:
-            trained = open_checkpoint(run, loaded, manifest.folder)
-        except CheckpointError as error:
-            damaged.append((manifest.folder, error))
-            continue
-        for folder, why in damaged:  # only now: where none is sound, nothing is touched
-            aside = checkpoint.set_aside(folder)
-            events.note(f"{why} Set aside as {aside.name}; using the checkpoint before it.")
-        return trained
-    if damaged:
-        raise CheckpointError([problem for _, why in damaged for problem in why.problems])
-    raise CheckpointError.of("no checkpoint to resume from", "Train the config anew.", Place(str(run.checkpoints)))
+def checkpoint_bytes(loaded: Loaded, constants: Constants) -> int:
+    """Size of a checkpoint: weights, their moving average, the optimizer's arrays and preprocessing constants."""
+    config, model = loaded.config, make_model(loaded)
+    weights = jax.eval_shape(model.init, jax.random.key(0))
+    slots = jax.eval_shape(make_optimizer(config, model, 1, config.train.epochs).init, weights.params)
+    return bytes_of(weights, slots, weights.params if config.train.ema else (), constants)
 
 
 def about(session: Session) -> str:
@@ -97,24 +108,41 @@ def about(session: Session) -> str:
     return f"{config.name}: {params:,} parameters; {config.data.source.kind}: {', '.join(parts)} images"
 
 
-def _finish(session: Session, state: TrainState, memory: Memory, events: Events, spent: float = 0.0) -> Outcome:
-    outcome = fit(session, state, memory, events, spent)
-    test = session.data.dataset.test
-    if test is not None:
-        trained = open_checkpoint(session.run, session.loaded, directory.choose(session.run, "best"))
-        weights, constants = on_devices((trained.shipped, trained.constants), session.place.whole)
-        size = session.order.batch_size
-        result = evaluate(session.count, weights, constants, test, size, session.place.batch)
-        outcome = replace(outcome, test={"loss": result.loss, "accuracy": result.accuracy})
+def _finish(
+    session: Session, state: TrainState, memory: Memory, events: Events, wish: Wish, spent: float = 0.0
+) -> Outcome:
+    """Train to the end, going back where the numbers end if that is wanted; then measure on test images, once."""
+    clock, outcome = Clock(spent), None
+    while outcome is None:
+        try:
+            outcome = fit(session, state, memory, events, wish, clock)
+        except Diverged as found:
+            state, memory = diverged.restore(session, memory, found, events)
+    try:
+        outcome = replace(outcome, test=_test(session, events))
+    except Interrupted as stopped:
+        raise Interrupted(stopped.signum, trained=True) from None
     events.finished(outcome)
     return outcome
 
 
-def _restored(session: Session, trained: Trained, step: int) -> TrainState:
-    template = session.optimizer.init(trained.weights.params)
-    inner = optimizer_from_arrays(template, trained.contents.optimizer)
-    state = TrainState(jnp.asarray(step, jnp.int32), *trained.weights, inner, trained.average)
-    return on_devices(state, session.place.whole)
+def _test(session: Session, events: Events) -> dict[str, float] | None:
+    test = session.data.dataset.test
+    if test is None:
+        return None
+    trained = open_trained(session.run.folder, "best", events)
+    weights, constants = on_devices((trained.shipped, trained.constants), session.place.whole)
+    result = evaluate(session.count, weights, constants, test, session.order.batch_size, session.place.batch)
+    return {"loss": result.loss, "accuracy": result.accuracy}
+
+
+def _require_unfinished(session: Session, memory: Memory, before: Config) -> None:
+    place, epochs = Place(str(session.run.folder)), before.train.epochs
+    if memory.step >= session.total:
+        hint = f"Try train.epochs={2 * epochs} to go on, or cnn eval {session.run.folder} to measure it."
+        raise ConfigError.of(f"the run is finished: {epochs} epochs are done", hint, place)
+    if memory.step % session.per_epoch == 0 and (why := early_stop(session.config.train, memory.validation)):
+        raise ConfigError.of(f"the run is finished: it {why}", "Try train.early_stop=null to go on.", place)
 
 
 def _files(loaded: Loaded, data: Data, place: Placement) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -47,7 +48,7 @@ def optimizer_from_arrays(template: Any, arrays: dict[str, np.ndarray]) -> Any:
     """The optimizer's state in the form of ``template``."""
     leaves, tree = jax.tree_util.tree_flatten_with_path(template)
     wanted = {_path(path): leaf for path, leaf in leaves}
-    match_names(arrays, {name: tuple(leaf.shape) for name, leaf in wanted.items()}, "optimizer state")
+    match_names(arrays, wanted, "optimizer state")
     return jax.tree_util.tree_unflatten(tree, [arrays[_path(path)] for path, _ in leaves])
 
 
@@ -60,28 +61,33 @@ def weights_from_arrays(
     for name in [name for name in rest if name.startswith(PREPROCESS)]:
         step, _, constant = name.removeprefix(PREPROCESS).partition(".")
         constants.setdefault(step, {})[constant] = rest.pop(name)
-    shapes = {name: tuple(leaf.shape) for name, leaf in {**template.params, **template.state}.items()}
+    wanted = {**template.params, **template.state}
     if ema:
-        shapes |= {EMA + name: tuple(leaf.shape) for name, leaf in template.params.items()}
-    match_names(rest, shapes, "weights")
+        wanted |= {EMA + name: leaf for name, leaf in template.params.items()}
+    match_names(rest, wanted, "weights")
     params = {name: rest[name] for name in template.params}
     average = {name: rest[EMA + name] for name in template.params} if ema else {}
     return Weights(params, {name: rest[name] for name in template.state}), average, constants
 
 
-def match_names(found: dict[str, np.ndarray], wanted: dict[str, tuple[int, ...]], what: str) -> None:
-    """CheckpointError unless names and shapes agree."""
+def match_names(found: Mapping[str, np.ndarray], wanted: Mapping[str, Any], what: str) -> None:
+    """CheckpointError unless names, shapes and types agree."""
     missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     wrong = [
-        f"{name} is {found[name].shape}, expected {shape}"
-        for name, shape in wanted.items()
-        if name in found and found[name].shape != shape
+        f"{name} is {found[name].dtype} {found[name].shape}, expected {leaf.dtype} {tuple(leaf.shape)}"
+        for name, leaf in wanted.items()
+        if name in found and (found[name].shape, found[name].dtype) != (tuple(leaf.shape), leaf.dtype)
     ]
     parts = [f"{word} {', '.join(names[:5])}" for word, names in (("missing", missing), ("unknown", extra)) if names]
     if parts or wrong:
         raise CheckpointError.of(
             f"the {what} of the checkpoint are not this network's: " + "; ".join(parts + wrong[:5])
         )
+
+
+def bytes_of(*trees: Any) -> int:
+    """Bytes of all arrays, or of what will be arrays."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trees))
 
 
 def _path(path: Any) -> str:

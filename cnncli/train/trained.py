@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from pydantic import BaseModel, PositiveInt
 
 from cnncli.config.load import Loaded, load
 from cnncli.data.preprocess import Constants
@@ -16,9 +18,17 @@ from cnncli.errors import CheckpointError, Place
 from cnncli.model import Arrays, Model, Weights
 from cnncli.runs import checkpoint, directory
 from cnncli.runs.checkpoint import Contents
+from cnncli.train.events import Events
 from cnncli.train.state import weights_from_arrays
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+class Told(BaseModel):
+    """What state.json tells whoever uses the network."""
+
+    classes: tuple[str, ...]
+    image_shape: tuple[PositiveInt, ...]
 
 
 @dataclass(frozen=True)
@@ -51,11 +61,47 @@ def make_model(loaded: Loaded) -> Model:
     return Model(loaded.graph, DTYPES[loaded.config.train.precision])
 
 
-def open_trained(path: Path, which: str = "best") -> Trained:
-    """The network of a run (its ``best`` or ``latest`` checkpoint) or of one checkpoint's folder."""
+def open_trained(path: Path, which: str = "best", events: Events = Events()) -> Trained:
+    """The network of a run (its ``best`` or ``latest`` sound checkpoint) or of one checkpoint's folder."""
     run, folder = directory.find(path)
     loaded = load(run.resolved)
-    return open_checkpoint(run, loaded, folder or directory.choose(run, which))
+    if folder:
+        trained = open_checkpoint(run, loaded, folder)
+    else:
+        trained, damaged = first_sound(run, loaded, which)
+        for _, why in damaged:
+            events.note(f"{why} Using {trained.checkpoint.name}.")
+    if not all(np.isfinite(array).all() for array in trained.weights.params.values()):
+        events.note(f"{trained.checkpoint} has weights that are not finite")
+    return trained
+
+
+def first_sound(
+    run: directory.Run, loaded: Loaded, which: str, wanted: Callable[[int], bool] = lambda step: True
+) -> tuple[Trained, list[tuple[Path, CheckpointError]]]:
+    """The ``best`` or ``latest`` checkpoint of a ``wanted`` step that verifies, and the damaged ones met before it.
+
+    CheckpointError (exit 5) names all that is damaged where none is sound.
+    """
+    damaged: list[tuple[Path, CheckpointError]] = []
+    manifests = []
+    for folder in reversed(checkpoint.folders(run.checkpoints)):
+        try:
+            manifests.append(checkpoint.read_manifest(folder))
+        except CheckpointError as error:
+            damaged.append((folder, error))
+    if which == "best":
+        manifests.sort(key=lambda each: each.rank, reverse=True)
+    for manifest in manifests:
+        if not wanted(manifest.step):
+            continue
+        try:
+            return open_checkpoint(run, loaded, manifest.folder), damaged
+        except CheckpointError as error:
+            damaged.append((manifest.folder, error))
+    if damaged:
+        raise CheckpointError([problem for _, why in damaged for problem in why.problems])
+    raise CheckpointError.of("no checkpoint in this run", "Train the config anew.", Place(str(run.checkpoints)))
 
 
 def open_checkpoint(run: directory.Run, loaded: Loaded, folder: Path) -> Trained:
@@ -67,8 +113,12 @@ def open_checkpoint(run: directory.Run, loaded: Loaded, folder: Path) -> Trained
         weights, average, constants = weights_from_arrays(contents.params, template, bool(loaded.config.train.ema))
     except CheckpointError as error:
         raise CheckpointError.of(str(error), place=Place(str(folder))) from None
-    classes = tuple(contents.state.get("classes", ()))
-    return Trained(run, folder, loaded, model, weights, average, constants, classes, contents)
+    try:
+        told = Told(**{name: contents.state.get(name) for name in ("classes", "image_shape")})
+    except ValueError:
+        raise CheckpointError.of("does not name classes and the shape of an image",
+                                 place=Place(str(folder / "state.json"))) from None  # fmt: skip
+    return Trained(run, folder, loaded, model, weights, average, constants, told.classes, contents)
 
 
 def on_devices(tree: Any, sharding: Any) -> Any:

@@ -1,7 +1,9 @@
 """Checkpoints: committed in one step, verified before use, pruned without losing the best."""
 
+import hashlib
 import json
 import os
+import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -33,22 +35,27 @@ def test_what_is_saved_is_loaded(tmp_path):
 
 def test_commit_order_is_files_then_manifest_then_rename_then_parent(tmp_path, monkeypatch):
     log = []
-    real_fsync, real_rename = os.fsync, os.rename
 
-    def fsync(descriptor):
-        log.append(("fsync", os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))))
-        real_fsync(descriptor)
+    def logged(name, subject):
+        real = getattr(os, name)
 
-    def rename(old, new):
-        log.append(("rename", os.path.basename(new)))
-        real_rename(old, new)
+        def call(*arguments, **named):
+            log.append((name, os.path.basename(subject(*arguments))))
+            return real(*arguments, **named)
 
-    monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(os, "rename", rename)
+        monkeypatch.setattr(os, name, call)
+
     folder = tmp_path / "checkpoints"
+    save(folder, 6)
+    logged("write", lambda descriptor, _: os.readlink(f"/proc/self/fd/{descriptor}"))
+    logged("fsync", lambda descriptor: os.readlink(f"/proc/self/fd/{descriptor}"))
+    logged("rename", lambda old, new: new)
+    logged("rmdir", lambda path, **_: path)
     save(folder, 7)
-    names = [*checkpoint.FILES, "manifest.json", ".tmp-step-00000007"]
-    assert log == [*(("fsync", name) for name in names), ("rename", "step-00000007"), ("fsync", "checkpoints")]
+    checkpoint.prune(folder, 1)
+    expected = [(call, name) for name in (*checkpoint.FILES, "manifest.json") for call in ("write", "fsync")]
+    expected += [("fsync", ".tmp-step-00000007"), ("rename", "step-00000007"), ("fsync", "checkpoints")]
+    assert log == [*expected, ("rename", ".tmp-step-00000006"), ("rmdir", ".tmp-step-00000006")]
 
 
 def test_a_save_that_breaks_off_leaves_the_one_before_and_is_swept_up(tmp_path, monkeypatch):
@@ -60,6 +67,23 @@ def test_a_save_that_breaks_off_leaves_the_one_before_and_is_swept_up(tmp_path, 
     assert [each.step for each in checkpoint.manifests(tmp_path)] == [1]
     checkpoint.prune(tmp_path, 3)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+
+
+def test_the_best_gives_way_only_to_a_better_finite_one(tmp_path):
+    assert checkpoint.best_of([]) is None
+    for step, accuracy, best in [(1, float("nan"), None), (2, 0.5, 2), (3, 0.5, 2), (4, float("inf"), 2), (5, 0.4, 2),
+                                 (6, None, 2), (7, 0.6, 7), (8, float("nan"), 7)]:  # fmt: skip
+        save(tmp_path, step, accuracy)
+        found = checkpoint.best_of(checkpoint.manifests(tmp_path))
+        assert (found and found.step) == best
+        checkpoint.prune(tmp_path, 1)
+
+
+def test_prune_keeps_as_many_that_are_due_whatever_an_interruption_left(tmp_path):
+    for step in (0, 10, 13, 20, 24, 27):
+        save(tmp_path, step)
+    checkpoint.prune(tmp_path, 2, every=10)
+    assert [each.step for each in checkpoint.manifests(tmp_path)] == [10, 20, 27]
 
 
 def test_prune_keeps_the_newest_and_the_best(tmp_path):
@@ -87,7 +111,8 @@ def test_any_flipped_bit_or_cut_is_found_and_the_file_named(tmp_path_factory, na
 
 
 @pytest.mark.parametrize("manifest", [
-    "", "[]", "{", "{}", '{"format": 2}', '{"format": 1, "step": "7", "files": {}}',
+    "", "[]", "{", "{}", '{"format": 2}', '{"format": 3}', '{"format": true}', " " * (1 << 20) + "{}", "NaN",
+    '{"format": 1, "step": "7", "files": {}}',
     '{"format": 1, "step": 7, "files": {"../x": {}, "params.safetensors": {}, "state.json": {}}}', "[" * 100_000,
     '{"format": 1, "step": 7, "validation": [1], "files": {"params.safetensors": 1, "optimizer.safetensors": 1, '
     '"state.json": 1}}',
@@ -102,16 +127,98 @@ def test_a_manifest_that_is_none_is_refused(tmp_path, manifest):
 def test_a_pickle_in_disguise_is_refused(tmp_path):
     import pickle
 
-    folder = save(tmp_path, 7)
-    content = pickle.dumps({"conv1.kernel": 1})
-    (folder / "params.safetensors").write_bytes(content)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    import hashlib
+    refused(lie(save(tmp_path, 7), "params.safetensors", pickle.dumps({"conv1.kernel": 1})), "not a safetensors file")
 
-    manifest["files"]["params.safetensors"] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+def lie(folder, name, content, **changes):
+    """A checkpoint whose file ``name`` holds ``content`` and whose manifest says that this is right."""
+    (folder / name).write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_text()) | {"format": 1}
+    manifest["files"][name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest(), **changes}
+    del manifest["sha256"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(CheckpointError, match="not a safetensors file"):
+    return folder
+
+
+def refused(folder, said):
+    with pytest.raises(CheckpointError, match=said):
         checkpoint.load(folder)
+
+
+def header(text, length=None):
+    return struct.pack("<Q", len(text) if length is None else length) + text.encode()
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"\0" * 7, header("{}", 1 << 63), header("{}", 3), header("[]"), header("{" * 50_000), header("\xff"),
+    header('{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}'),
+    header('{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, '
+           '"b": {"dtype": "F32", "shape": [1], "data_offsets": [2, 6]}}') + b"\0" * 6,
+    header('{"a": {"dtype": "F32", "shape": [4611686018427387905], "data_offsets": [0, 4]}}') + b"\0" * 4,
+    header('{"a": {"dtype": "F32", "shape": [4294967296, 4294967296], "data_offsets": [0, 0]}}'),
+    header('{"a": {"dtype": "PICKLE", "shape": [1], "data_offsets": [0, 4]}}') + b"\0" * 4,
+    header('{"a": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}}') + b"\0" * 4,
+])  # fmt: skip
+def test_arrays_that_lie_about_themselves_are_refused(tmp_path, content):
+    refused(lie(save(tmp_path, 7), "params.safetensors", content), r"params\.safetensors")
+
+
+@pytest.mark.parametrize("state", ["", "[]", '{"step": 8}', '{"step": "7"}', "[" * 100_000, "1" * 5000])
+def test_a_state_that_is_none_is_refused(tmp_path, state):
+    refused(lie(save(tmp_path, 7), "state.json", state.encode()), r"state\.json")
+
+
+@pytest.mark.parametrize("size", [-1, 1 << 62, "7", None, True])
+def test_a_size_that_lies_is_refused_without_reading_or_asking_for_memory(tmp_path, size):
+    refused(lie(save(tmp_path, 7), "state.json", b'{"step": 7}', size=size), "manifest")
+
+
+@pytest.mark.parametrize("name", [*checkpoint.FILES, "manifest.json"])
+def test_what_is_no_plain_file_is_refused_at_once(tmp_path, name):
+    folder = save(tmp_path / "a", 7)
+    other = save(tmp_path / "b", 7)
+    (folder / name).unlink()
+    refused(folder, f"{name}.*No such file")
+    (folder / name).symlink_to(other / name)
+    refused(folder, f"{name}.*cannot be read")
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    refused(folder, f"{name}.*not a plain file")
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    refused(folder, f"{name}.*not a plain file")
+
+
+def damages(folder):
+    """Every cut and every flipped bit of every file: (file, its content, what to call it)."""
+    for name in (*checkpoint.FILES, "manifest.json"):
+        whole = (folder / name).read_bytes()
+        for length in range(len(whole)):
+            yield name, whole[:length]
+        for bit in range(8 * len(whole)):
+            flipped = bytearray(whole)
+            flipped[bit // 8] ^= 1 << bit % 8
+            yield name, bytes(flipped)
+
+
+@pytest.mark.parametrize("every", [37, pytest.param(1, marks=pytest.mark.slow)])
+def test_every_cut_and_every_flipped_bit_is_found(tmp_path, every):
+    folder = save(tmp_path, 7, accuracy=0.5)
+    wholes = {name: (folder / name).read_bytes() for name in (*checkpoint.FILES, "manifest.json")}
+    tried = missed = 0
+    for name, content in list(damages(folder))[::every]:
+        (folder / name).write_bytes(content)
+        tried += 1
+        try:
+            checkpoint.load(folder)
+            missed += 1
+        except CheckpointError:
+            pass
+        (folder / name).write_bytes(wholes[name])
+    checkpoint.load(folder)
+    print(f"{tried} damages, {missed} missed")
+    assert tried > 9 * sum(map(len, wholes.values())) / every - 1
+    assert missed == 0
 
 
 def test_fifty_starts_at_once_get_fifty_folders(tmp_path):
