@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ class Run:
 
 def create(root: Path, name: str, files: Mapping[str, str]) -> Run:
     """Make ``root/name-1`` (or the next free number) holding ``files``. Safe when many start at once."""
+    run = None
     try:
         root.mkdir(parents=True, exist_ok=True)
         run = Run(_free_folder(root, name))
@@ -77,6 +79,8 @@ def create(root: Path, name: str, files: Mapping[str, str]) -> Run:
             replace_file(run.folder / file, content.encode())
         sync_folder(root)
     except OSError as error:
+        if run:
+            shutil.rmtree(run.folder, ignore_errors=True)
         raise MachineError.of(f"cannot make a run folder: {error.strerror}", "Is it writable? Is the disk full?",
                               Place(str(root))) from None  # fmt: skip
     return run

@@ -102,10 +102,14 @@ class Session:
         self.compile_seconds = 0.0
         # XLA on CPU computes convolutions' weight gradients slowly inside a loop: there, one step a call.
         self.steps_per_call = 1 if place.mesh.devices.flat[0].platform == "cpu" else 16
+        self.share = math.nan
         self.go_at(1.0)
 
     def go_at(self, share: float) -> None:
         """Train at this share of the learning rate: another program, compiled when it is needed."""
+        if share == self.share:
+            return
+        self.share = share
         config, whole, classes = self.config, self.place.whole, len(self.classes)
         slower = config.train.optimizer.model_copy(update={"lr": config.train.optimizer.lr * share})
         config = config.model_copy(update={"train": config.train.model_copy(update={"optimizer": slower})})
