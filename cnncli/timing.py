@@ -21,9 +21,10 @@ from cnncli.config.schema import Config
 from cnncli.data.augment import augmented_shape
 from cnncli.data.base import Dataset, Split
 from cnncli.data.preprocess import shape_after
-from cnncli.errors import ShapeError
+from cnncli.errors import ConfigError, ShapeError
 from cnncli.graph import Graph, Node
 from cnncli.layers.base import Context, Shape, Variables
+from cnncli.native.library import kernels
 from cnncli.ops.convolution import conv
 from cnncli.runs.directory import Run
 from cnncli.train.devices import placement
@@ -33,7 +34,6 @@ from cnncli.train.prepare import Data, fit_constants
 from cnncli.train.state import TrainState
 from cnncli.train.validate import make_forward
 
-KERNELS = "xla"  # the path that computes convolutions, as lock.json records it
 STEPS, BYTES = 64, 1 << 28  # of random data: batches at most, and how large they may get together
 FITTED = 256  # images that preprocessing is fitted on
 REPEATS, REPEAT_SECONDS, LAYER_SECONDS = 5, 0.4, 0.1
@@ -52,6 +52,10 @@ class LayerTime:
 def measure(loaded: Loaded, events: Events) -> dict[str, Any]:
     """``cnn time``'s document. Rates are images per second, each the median of several repeats."""
     config = loaded.config
+    if config.train.batch_size == "auto":
+        raise ConfigError.of(
+            "expected a number of images, got auto", "Try train.batch_size=128.", path="train.batch_size"
+        )
     place = placement(config.train.batch_size)
     events.device(place.describe())
     session = make_session(loaded)
@@ -73,7 +77,7 @@ def measure(loaded: Loaded, events: Events) -> dict[str, Any]:
         "device": place.describe(),
         "batch_size": config.train.batch_size,
         "precision": jnp.dtype(session.model.dtype).name,
-        "kernels": KERNELS,
+        "kernels": kernels().name,
         "compile_seconds": session.compile_seconds,
         "step_ms": 1e3 * step,
         "images_per_second": {"train": config.train.batch_size / step, "predict": config.train.batch_size / predict},
