@@ -92,6 +92,11 @@ class DivergedError(CnnError):
     exit_code = 6
 
 
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether Python or XLA, whose error is a RuntimeError, could not allocate."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error))
+
+
 class ShapeError(ValueError):
     """A layer does not fit its input. The graph adds the place; ``hint`` says what to try."""
 

@@ -20,7 +20,7 @@ ORDER = [
     ("layers", "data", "losses", "metrics", "optimizers", "schedules"),
     ("graph",),
     ("config",),
-    ("model",),
+    ("model", "memory"),
     ("runs",),
     ("train",),
     ("evaluate", "predict", "report", "export", "doctor", "starter", "timing"),

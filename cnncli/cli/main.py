@@ -15,7 +15,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plug
 from cnncli import __version__
 from cnncli.cli import check, look, use
 from cnncli.cli.train import train
-from cnncli.errors import CnnError, printable
+from cnncli.errors import CnnError, MachineError, printable, ran_out_of_memory
 
 ISSUES = "Please report it with the file above."
 
@@ -72,7 +72,10 @@ def main() -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:  # the last line of defence: a bug of ours must not look like the user's
-        sys.exit(_bug(error))
+        if not ran_out_of_memory(error):
+            sys.exit(_bug(error))
+        _say(MachineError.of("out of memory", "Less is taken by a smaller train.batch_size, or smaller images."))
+        sys.exit(MachineError.exit_code)
 
 
 def _say(error: CnnError) -> None:

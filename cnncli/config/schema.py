@@ -1,7 +1,7 @@
 """The whole config, assembled from the specs of its parts."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -32,6 +32,10 @@ _name = {"type": "string", "pattern": RUN_NAME, "maxLength": MAX_NAME}
 RunName = Annotated[str, check(_run_name), WithJsonSchema(_name)]
 
 
+if TYPE_CHECKING:
+    BatchSize = int
+else:  # auto is settled before training begins: all but that see a number
+    BatchSize = Annotated[PositiveInt, Field(le=1 << 20)] | Literal["auto"]
 Weights: Any = Annotated[sequence(PositiveFloat), Field(min_length=1)]
 
 
@@ -69,7 +73,7 @@ class TrainSettings(Settings):
     """How it is trained."""
 
     epochs: PositiveInt = Field(10, le=1_000_000, description="passes over the training images")
-    batch_size: PositiveInt = Field(128, le=1 << 20, description="images a step")
+    batch_size: BatchSize = Field(128, description="images a step; auto: as many as fit into memory, a power of two")
     loss: AnyLoss = Field(CrossEntropy(), description="what training makes small")
     class_weights: Literal["balanced"] | Weights | None = Field(
         None, description="what an example of each class counts: balanced (rare classes more), or a number per class"

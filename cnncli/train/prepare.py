@@ -43,7 +43,7 @@ def load_data(config: Config, graph: Graph, progress: Progress) -> Data:
     splits = [split and _pixels(config, split) for split in (raw.train, raw.val, raw.test)]
     assert splits[0]
     dataset = carve(Dataset(raw.classes, splits[0], splits[1], splits[2]), config.data.validation, config.seed)
-    if config.train.batch_size > len(dataset.train):
+    if config.train.batch_size != "auto" and config.train.batch_size > len(dataset.train):
         raise ConfigError.of(f"is more than the {len(dataset.train)} training images",
                              f"Try batch_size: {len(dataset.train)}.", path="train.batch_size")  # fmt: skip
     return Data(dataset, fingerprint, raw.train.images.shape[1:])

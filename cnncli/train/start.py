@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from cnncli.train.events import Events, Outcome
 from cnncli.train.loop import Clock, Diverged, Memory, Session, early_stop, fit
 from cnncli.train.prepare import Data, fit_constants, load_data
 from cnncli.train.restore import memory_of, newest_sound, state_of
+from cnncli.train.room import placed, room, settled
 from cnncli.train.signals import Interrupted, Wish, stop_wish
 from cnncli.train.state import TrainState, bytes_of
 from cnncli.train.step import make_optimizer
@@ -38,22 +40,24 @@ def train(loaded: Loaded, root: Path, events: Events) -> Outcome:
     config = loaded.config
     directory.require_name(root, config.name)
     with stop_wish() as wish:
-        place = placement(config.train.batch_size)
-        events.device(place.describe())
+        events.device(placed(config).describe())
         data = load_data(config, loaded.graph, events.loading)
         constants = fit_constants(config, data.dataset.train)
-        most = config.train.keep + 2  # the best besides, and one that is being written
-        require_space(root, most * checkpoint_bytes(loaded, constants))
-        with wish.held():
-            run = directory.create(root, config.name, _files(loaded, data, place))
-        with only_trainer(run, events.note), writing(run.folder):
-            session = Session(loaded, data, constants, place, run)
-            events.started(run.folder, about(session))
-            for text in _notes(loaded):
-                events.note(text)
-            state, memory = session.first_state(), Memory()
-            with wish.held():
-                session.save(state, memory, None)  # from here on there is something to resume from
+        most, size = config.train.keep + 2, checkpoint_bytes(loaded, constants)  # the best, and one being written
+        require_space(root, most * size)
+        loaded = settled(loaded, data, constants, size, events)
+        place = placement(loaded.config.train.batch_size)
+        with ExitStack() as stack:
+            with wish.held():  # until there is something to resume from
+                run = directory.create(root, config.name, _files(loaded, data, place))
+                stack.enter_context(only_trainer(run, events.note))
+                stack.enter_context(writing(run.folder))
+                session = Session(loaded, data, constants, place, run)
+                events.started(run.folder, about(session))
+                for text in _notes(loaded):
+                    events.note(text)
+                state, memory = session.first_state(), Memory()
+                session.save(state, memory, None)
             return _finish(session, state, memory, events, wish)
 
 
@@ -76,7 +80,8 @@ def resume(path: Path, overrides: Sequence[str], events: Events) -> Outcome:
         events.note(f"resumed at step {memory.step} of {session.total} from {trained.checkpoint.name}")
         if loaded.config.train.epochs != before.config.train.epochs:
             events.note(_about_schedule(before.config, loaded.config, session, memory.step))
-        with writing(run.folder):
+        size = checkpoint_bytes(loaded, trained.constants)
+        with writing(run.folder), room(loaded, data, size, place, events):
             with wish.held():
                 _as_if_stopped_at(run, memory, loaded.config)
             session.go_at(0.5**memory.restores)

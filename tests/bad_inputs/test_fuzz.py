@@ -50,7 +50,7 @@ def test_long(readers, tmp_path, name, record_property):
 # What the fuzzer found, and what was wrong then.
 HUGE = "data: {source: {folder: {path: x, size: 8, channels: 1}}}\nmodel: {input: [8, 8, 1], layers: [%s, fc: 10]}\n"
 FOUND = {
-    # the numbers of outputs and of pixels seen, and their ratio, had thousands of digits: hangs, ValueErrors on printing
+    # the numbers of outputs and pixels seen, and their ratio, had thousands of digits: hangs, ValueErrors on printing
     "outputs": HUGE % "{repeat: {times: 9999, layers: [upsample: 2]}}",
     "jump": HUGE % "{repeat: {times: 9999, layers: [{avg_pool: {kernel: 1, stride: 100}}]}}",
     "fractions": HUGE % "{repeat: {times: 9999, layers: [{upsample: 4}, {max_pool: {kernel: 3, stride: 3}}]}}",
