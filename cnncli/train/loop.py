@@ -19,6 +19,7 @@ from cnncli.data.batches import Order
 from cnncli.data.preprocess import Constants
 from cnncli.durations import in_seconds, in_steps
 from cnncli.metrics import Result
+from cnncli.native.library import kernels
 from cnncli.runs import checkpoint
 from cnncli.runs.directory import Run, append_line
 from cnncli.train.devices import Placement
@@ -32,6 +33,7 @@ from cnncli.train.trained import make_model
 from cnncli.train.validate import evaluate, make_count
 
 PACE = 0.25  # seconds between two looks at the device
+MOST_STEPS = 64  # in one call
 
 
 @dataclass
@@ -101,7 +103,8 @@ class Session:
         self.class_weights = None if counts is None else jax.device_put(counts, whole)
         self.compile_seconds = 0.0
         # XLA on CPU computes convolutions' weight gradients slowly inside a loop: there, one step a call.
-        self.steps_per_call = 1 if place.mesh.devices.flat[0].platform == "cpu" else 16
+        slow = place.mesh.devices.flat[0].platform == "cpu" and kernels().name == "xla"
+        self.steps_per_call = 1 if slow else min(MOST_STEPS, self.per_epoch)
         self.share = math.nan
         self.go_at(1.0)
 
@@ -137,14 +140,16 @@ class Session:
 
     def advance(self, state: TrainState, start: int, stop: int) -> tuple[TrainState, np.ndarray, np.ndarray]:
         """Steps start .. stop - 1 (of one epoch): the new state, losses (K,) and numbers of correct images (K,)."""
-        rows, outs = self.order.steps(start, stop), []
-        for first in range(0, len(rows), self.steps_per_call):
-            part = jax.device_put(rows[first : first + self.steps_per_call], self.place.steps)
-            program = self.compiled(state, len(part))
-            state, out = program(state, self.images, self.labels, self.device_constants, part)
-            outs.append(out)
-        losses = np.concatenate([np.asarray(out["loss"]) for out in outs])
-        return state, losses, np.concatenate([np.asarray(out["correct"]) for out in outs])
+        rows, most, outs = self.order.steps(start, stop), self.steps_per_call, []
+        for first in range(0, len(rows), most):
+            part = rows[first : first + most]
+            filled = np.pad(part, ((0, most - len(part)), (0, 0)), constant_values=-1)  # one program for any number
+            program = self.compiled(state, most)
+            filled = jax.device_put(filled, self.place.steps)
+            state, out = program(state, self.images, self.labels, self.device_constants, filled)
+            outs.append({name: values[: len(part)] for name, values in jax.device_get(out).items()})
+        losses, correct = (np.concatenate([out[name] for out in outs]) for name in ("loss", "correct"))
+        return state, losses, correct
 
     def validate(self, state: TrainState) -> Result | None:
         """On the validation split, if there is one."""
@@ -205,7 +210,7 @@ class Clock:
 
 def fit(session: Session, state: TrainState, memory: Memory, events: Events, wish: Wish, clock: Clock) -> Outcome:
     """Train to the end, or until it is time to stop. Interrupted when asked to stop, Diverged when it must."""
-    session.compiled(state, min(session.steps_per_call, session.per_epoch))
+    session.compiled(state, session.steps_per_call)
     events.compiled(session.compile_seconds)
     with wish.held():
         while memory.step < session.total:
@@ -231,7 +236,7 @@ def _stretch(session: Session, state: TrainState, memory: Memory, events: Events
     """Some steps: up to the end of the epoch, the next line of the log, the next checkpoint or the next look."""
     start, size, before = memory.step, session.order.batch_size, session.compile_seconds
     ends = (session.per_epoch, session.log_every, session.save_every)
-    stop = min([start + max(clock.pace, session.steps_per_call), *((start // every + 1) * every for every in ends)])
+    stop = min([start + clock.pace, *((start // every + 1) * every for every in ends)])
     began = time.perf_counter()
     state, losses, correct = session.advance(state, start, stop)
     rate = clock.train(stop - start, size, time.perf_counter() - began - (session.compile_seconds - before))

@@ -79,5 +79,5 @@ def _with(loaded: Loaded, size: int) -> Loaded:
 def _program_bytes(loaded: Loaded, data: Data, constants: Constants) -> int:
     """What the compiled step says that it takes; 0 where it does not say."""
     session = Session(loaded, data, constants, placement(loaded.config.train.batch_size), Run(Path()))
-    program = session.compiled(session.first_state(), min(session.steps_per_call, session.per_epoch))
+    program = session.compiled(session.first_state(), session.steps_per_call)
     return memory.program_bytes(program) or 0

@@ -41,7 +41,7 @@ def make_run(
     classes: int,
     class_weights: Array | None = None,
 ) -> Run:
-    """``run(state, images, labels, constants, rows)``: one step per line of ``rows`` (K, B) int32.
+    """``run(state, images, labels, constants, rows)``: one step per line of ``rows`` (K, B) int32, up to one below 0.
 
     Gives the new state and the steps' ``loss`` (K,) float32 and ``correct`` (K,) int32. Every random number is a
     function of (seed, step) alone. ``class_weights`` (C,): what an example of each class counts, None for 1 each.
@@ -60,9 +60,17 @@ def make_run(
             ema = optax.incremental_update(params, state.ema, 1 - decay) if decay else {}
             return TrainState(state.step + 1, params, new, inner, ema), {"loss": value, "correct": correct}
 
-        if len(rows) == 1:  # no loop around a single step: XLA on CPU is slow inside one
+        if len(rows) == 1:  # no loop around a single step: XLA's convolutions are slow inside one on CPU
             state, out = step(state, rows[0])
             return state, {name: value[None] for name, value in out.items()}
-        return jax.lax.scan(step, state, rows)
+
+        def one_of_many(at: Array, carried: tuple[TrainState, dict[str, Array]]) -> tuple[TrainState, dict[str, Array]]:
+            state, outs = carried
+            state, out = step(state, rows[at])
+            return state, {name: outs[name].at[at].set(value) for name, value in out.items()}
+
+        outs = {"loss": jnp.zeros(len(rows), jnp.float32), "correct": jnp.zeros(len(rows), jnp.int32)}
+        count = (rows[:, 0] >= 0).sum(dtype=jnp.int32)
+        return jax.lax.fori_loop(0, count, one_of_many, (state, outs))
 
     return run

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from disk import leaves
+from zygote import Zygote
 
 from cnncli.config.load import load
 from cnncli.train import start
@@ -77,3 +78,11 @@ def one_session(session_store, monkeypatch):
 def whole(tiny_run, tmp_path) -> dict[str, bytes]:
     """What the uninterrupted training leaves."""
     return leaves(tiny_run(tmp_path / "whole").run)
+
+
+@pytest.fixture(scope="session")
+def zygote():
+    """Starts commands quickly, each in a process of its own."""
+    started = Zygote()
+    yield started
+    started.close()

@@ -1,0 +1,145 @@
+"""SIGINT and SIGTERM at any stage: saved, the right exit code, the resume command; what is resumed is the same."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from disk import leaves
+
+from cnncli.errors import ConfigError
+from cnncli.runs import checkpoint
+from cnncli.train import loop, start
+from cnncli.train.events import Events
+from cnncli.train.signals import Interrupted
+
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def once(signum, real):
+    """``real``, which the first time is called while a signal comes."""
+    left = [signum]
+
+    def call(*arguments, **named):
+        if left:
+            signal.raise_signal(left.pop())
+        return real(*arguments, **named)
+
+    return call
+
+
+STAGES = {
+    "loading": (start, "load_data"),
+    "making the run": (start.directory, "create"),
+    "compiling": (loop.Session, "compiled"),
+    "training": (loop.Session, "advance"),
+    "validating": (loop.Session, "validate"),
+    "logging": (loop, "append_line"),
+    "saving": (checkpoint, "save"),
+    "writing": (os, "fsync"),
+    "pruning": (checkpoint, "prune"),
+    "testing": (start, "_test"),
+}
+
+
+@pytest.mark.parametrize("signum", CODES)
+@pytest.mark.parametrize("stage", STAGES)
+def test_stopped_at_any_stage_it_goes_on_to_the_same_end(tiny_run, whole, tmp_path, monkeypatch, stage, signum):
+    where, name = STAGES[stage]
+    run = tmp_path / "tiny-1"
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, once(signum, getattr(where, name)))
+        with pytest.raises(Interrupted) as stopped:
+            tiny_run(tmp_path)
+    assert stopped.value.exit_code == CODES[signum]
+    assert stopped.value.trained == (stage == "testing")
+    if stage == "loading":
+        assert not run.exists()
+        return
+    if stage == "testing":
+        with pytest.raises(ConfigError, match="the run is finished"):
+            start.resume(run, [], Events())
+    else:
+        start.resume(run, [], Events())
+    assert leaves(run) == whole
+
+
+def until(condition, seconds=60):
+    """Wait for it."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("signum", CODES)
+def test_the_command_says_how_to_go_on(zygote, tiny_yaml, tmp_path, signum):
+    child = zygote.cnn("train", tiny_yaml, "train.epochs=100000", "train.save_every=1000 epochs", cwd=tmp_path)
+    until(lambda: "compiled in" in child.said())
+    child.kill(signum)
+    assert child.wait() == CODES[signum]
+    lines = child.said().splitlines()
+    assert "stopping at the next safe point; once more to stop at once" in lines
+    assert f"stopped ({signum.name}); everything up to here is saved" in lines
+    assert lines[-1] == "next    cnn train --resume runs/tiny-1"
+    newest = checkpoint.manifests(tmp_path / "runs/tiny-1/checkpoints")[-1]
+    assert newest.step > 0
+    child = zygote.cnn("train", "--resume", "runs/tiny-1", f"train.epochs={newest.step // 4 + 1}", cwd=tmp_path)
+    assert child.wait() == 0, child.said()
+    assert f"resumed at step {newest.step}" in child.said()
+
+
+DEEP = """\
+data: {source: digits}
+model: {input: [8, 8, 1], layers: [{repeat: {times: 24, layers: [{conv: {filters: 8, kernel: 3, padding: same}}, \
+batch_norm, gelu]}}, {fc: 10}, softmax]}
+train: {epochs: 1, optimizer: {sgd: 0.1}}
+"""
+
+
+@pytest.mark.parametrize("signum", CODES)
+def test_a_second_signal_ends_at_once_even_while_compiling(tmp_path, signum):
+    (tmp_path / "deep.yaml").write_text(DEEP)
+    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    command = [sys.executable, "-m", "cnncli", "train", "deep.yaml"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=pipe, stderr=pipe, text=True) as child:
+        until(lambda: checkpoint.folders(tmp_path / "runs/deep-1/checkpoints"))
+        time.sleep(0.3)  # into the compiler
+        child.send_signal(signum)
+        assert child.stderr.readline().startswith("stopping at the next safe point")
+        assert child.poll() is None, "compiling took no time: this test shows nothing"
+        began = time.monotonic()
+        child.send_signal(signum)
+        assert child.wait(60) == CODES[signum]
+        assert time.monotonic() - began < 1.0
+        assert "compiled" not in child.stdout.read()
+    assert [each.step for each in checkpoint.manifests(tmp_path / "runs/deep-1/checkpoints")] == [0]
+
+
+@pytest.mark.parametrize("streams", [["--json"], []])
+def test_training_goes_on_when_nobody_listens(tiny_yaml, tmp_path, streams):
+    command = [sys.executable, "-m", "cnncli", "train", str(tiny_yaml), *streams]
+    quiet = {"stderr" if streams else "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, **{"stdout": subprocess.DEVNULL, **quiet}) as child:
+        listened = child.stderr if streams else child.stdout
+        assert listened.readline().startswith(b"device")
+        listened.close()
+        assert child.wait(120) == 0
+    assert checkpoint.manifests(tmp_path / "runs/tiny-1/checkpoints")[-1].step == 12
+    assert (tmp_path / "runs/tiny-1/plots/curves.png").exists()
+
+
+def test_two_processes_do_not_train_one_run(zygote, tiny_yaml, tmp_path):
+    child = zygote.cnn("train", tiny_yaml, "train.epochs=100000", "train.save_every=1000 epochs", cwd=tmp_path)
+    until(lambda: "compiled in" in child.said())
+    (tmp_path / "other").mkdir()
+    other = zygote.cnn("train", "--resume", tmp_path / "runs/tiny-1", cwd=tmp_path / "other")
+    assert other.wait() == 4
+    assert f"process {child.pid} is training this run" in other.said()
+    child.kill()
+    child.wait()
+    child = zygote.cnn("train", "--resume", "runs/tiny-1", "train.epochs=2", cwd=tmp_path)
+    assert child.wait() == 0, child.said()
