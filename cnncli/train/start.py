@@ -118,15 +118,15 @@ def _finish(
 ) -> Outcome:
     """Train to the end, going back where the numbers end if that is wanted; then measure on test images, once."""
     clock, outcome = Clock(spent), None
-    while outcome is None:
-        try:
-            outcome = fit(session, state, memory, events, wish, clock)
-        except Diverged as found:
-            state, memory = diverged.restore(session, memory, found, events)
     try:
+        while outcome is None:
+            try:
+                outcome = fit(session, state, memory, events, wish, clock)
+            except Diverged as found:
+                state, memory = diverged.restore(session, memory, found, events)
         outcome = replace(outcome, test=_test(session, events))
     except Interrupted as stopped:
-        raise Interrupted(stopped.signum, trained=True) from None
+        raise Interrupted(stopped.signum, trained=outcome is not None or memory.step >= session.total) from None
     events.finished(outcome)
     return outcome
 
