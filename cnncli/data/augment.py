@@ -59,7 +59,7 @@ def augmented_shape(steps: Sequence[Augmentation], shape: Shape) -> Shape:
 
 def fit(steps: Sequence[Augmentation], images: "np.ndarray") -> Constants:
     """What augmentations need to know of the training images (pixel steps done)."""
-    return {name: constants for name, step in _named(steps) if (constants := step.fit(images))}
+    return {name: constants for name, step in named(steps) if (constants := step.fit(images))}
 
 
 def augment(
@@ -72,7 +72,7 @@ def augment(
     import jax
 
     partners = share = None
-    for index, (name, step) in enumerate(_named(steps)):
+    for index, (name, step) in enumerate(named(steps)):
         own = jax.random.fold_in(key, index)
         if isinstance(step, Mix):
             x, partners, share = step.mix(own, x)
@@ -97,7 +97,7 @@ def at_rest(steps: Sequence[Augmentation], images: "np.ndarray") -> "np.ndarray"
     return np.concatenate([rest(steps, images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)])
 
 
-def _named(steps: Sequence[Augmentation]) -> list[tuple[str, Augmentation]]:
+def named(steps: Sequence[Augmentation]) -> list[tuple[str, Augmentation]]:
     """Steps with the names their constants are stored under."""
     kinds = [step.kind for step in steps]
     return [(f"{step.kind}{kinds[: index + 1].count(step.kind)}", step) for index, step in enumerate(steps)]

@@ -77,6 +77,18 @@ def apply_values(steps: tuple[Step, ...], constants: Constants, x: Any) -> Any:
     return x
 
 
+def constants_fit(steps: tuple[Step, ...], constants: Constants, shape: Shape) -> bool:
+    """Whether constants that came from a file are those that images of ``shape`` need. Nothing is computed."""
+    import jax
+    import numpy as np
+
+    x = jax.ShapeDtypeStruct((1, *shape), np.float32)
+    try:
+        return bool(jax.eval_shape(lambda c, x: apply_values(steps, c, x), constants, x).shape == x.shape)
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
 def invert_values(steps: tuple[Step, ...], constants: Constants, x: Any) -> Any:
     """Back from what the network sees to values of pictures."""
     for name, step in reversed(value_steps(steps)):

@@ -13,7 +13,8 @@ import numpy as np
 from pydantic import BaseModel, PositiveInt
 
 from cnncli.config.load import Loaded, load
-from cnncli.data.preprocess import Constants
+from cnncli.data.augment import named
+from cnncli.data.preprocess import Constants, constants_fit, value_steps
 from cnncli.errors import CheckpointError, Place
 from cnncli.model import Arrays, Model, Weights
 from cnncli.runs import checkpoint, directory
@@ -71,7 +72,7 @@ def open_trained(path: Path, which: str = "best", events: Events = Events()) -> 
         trained, damaged = first_sound(run, loaded, which)
         for _, why in damaged:
             events.note(f"{why} Using {trained.checkpoint.name}.")
-    if not all(np.isfinite(array).all() for array in trained.weights.params.values()):
+    if not all(np.isfinite(array).all() for arrays in trained.shipped for array in arrays.values()):
         events.note(f"{trained.checkpoint} has weights that are not finite")
     return trained
 
@@ -118,7 +119,17 @@ def open_checkpoint(run: directory.Run, loaded: Loaded, folder: Path) -> Trained
     except ValueError:
         raise CheckpointError.of("does not name classes and the shape of an image",
                                  place=Place(str(folder / "state.json"))) from None  # fmt: skip
+    _require_constants(loaded, constants, folder)
     return Trained(run, folder, loaded, model, weights, average, constants, told.classes, contents)
+
+
+def _require_constants(loaded: Loaded, constants: Constants, folder: Path) -> None:
+    data, place = loaded.config.data, Place(str(folder / checkpoint.FILES[0]))
+    known = {name for name, _ in (*value_steps(data.preprocess), *named(data.augment))}
+    if unknown := sorted(constants.keys() - known):
+        raise CheckpointError.of(f"has constants of unknown preprocessing: {', '.join(unknown[:5])}", place=place)
+    if not constants_fit(data.preprocess, constants, loaded.graph.input_shape):
+        raise CheckpointError.of("lacks constants of preprocessing, or has them in another shape", place=place)
 
 
 def on_devices(tree: Any, sharding: Any) -> Any:
