@@ -14,14 +14,14 @@ from cnncli.train.restore import memory_of, newest_sound, state_of
 from cnncli.train.state import TrainState
 
 RESTORES = 3
-HINT = "Try a smaller train.optimizer lr, a warmup or train.clip_norm, or train.on_nan=restore; {} is kept."
+HINT = "Try a smaller train.optimizer lr, a warmup or train.clip_norm{}; {} is kept."
 WORDS = {
-    "weights": "the weights of {} are",
-    "input": "the network's input is",
-    "output": "the output of {} is",
-    "loss": "the loss is, all outputs still being finite,",
-    "gradient": "the gradient of {} is",
-    "update": "the update of {} is",
+    "weights": "the weights of {} are not finite",
+    "input": "the network's input is not finite",
+    "output": "the output of {} is not finite",
+    "loss": "the output of {} is finite, its loss is not",
+    "gradient": "the gradient of {} is not finite",
+    "update": "the update of {} is not finite",
 }
 
 
@@ -33,9 +33,11 @@ def restore(session: Session, memory: Memory, found: Diverged, events: Events) -
     trained = newest_sound(session.run, session.loaded, events, lambda step: step <= found.step)
     began = _where(session, found, events)
     message = found.what + (f": {began}" if began else "")
-    if session.config.train.on_nan == "stop" or memory.restores == RESTORES:
-        times = f", after going back {RESTORES} times" if memory.restores else ""
-        raise DivergedError.of(message + times, HINT.format(trained.checkpoint.name))
+    stop = session.config.train.on_nan == "stop"
+    if stop or memory.restores == RESTORES:
+        times = f", after going back {memory.restores} times" if memory.restores else ""
+        other = ", or train.on_nan=restore" if stop else ""
+        raise DivergedError.of(message + times, HINT.format(other, trained.checkpoint.name))
     trained = newest_sound(session.run, session.loaded, events, lambda step: step % session.save_every == 0)
     back, restores = memory_of(trained), memory.restores + 1
     back.restores = restores
@@ -58,7 +60,7 @@ def _where(session: Session, found: Diverged, events: Events) -> str:
     except CheckpointError:
         return ""
     state, step = state_of(session, trained), trained.contents.state["step"]
-    if found.step - step > session.per_epoch // 10 + 1:
+    if found.step - step > session.log_every:
         events.note(f"{found.what}: going through {found.step - step} steps again to find the layer")
     while step < found.step - 1:
         stop = min(found.step - 1, (step // session.per_epoch + 1) * session.per_epoch)
@@ -71,6 +73,7 @@ def _where(session: Session, found: Diverged, events: Events) -> str:
         examined = jax.device_get(examine(state, session.images, session.labels, session.device_constants, rows))
         if began := first_not_finite(examined, layers):
             place, layer = began
-            return f"{WORDS[place].format(layer)} not finite at step {step + 1}"
+            where = "" if step == found.step else f" at step {step + 1}"
+            return WORDS[place].format(layer or session.model.graph.output.name) + where
         state, step = session.advance(state, step, step + 1)[0], step + 1
     return ""
