@@ -34,7 +34,7 @@ def conv(
         dimension_numbers=_LAYOUT[len(stride)],
         feature_group_count=groups,
     )
-    return y if bias is None else y + bias.astype(x.dtype)
+    return y if bias is None else y + bias.astype(x.dtype).reshape(*(1,) * (y.ndim - 1), -1)
 
 
 def conv_transpose(
