@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cnncli.cli.output import JsonOption, print_json
+from cnncli.errors import printable
 
 ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG|RUN|NAME", help="A YAML file, a run's folder, or a "
                                                "shipped config's name.")]  # fmt: skip
@@ -90,7 +91,7 @@ def data(
         print_json(document)
         return
     console.print(counts_table(document))
-    console.print(f"picture {path}")
+    console.print(f"picture {printable(str(path))}")
     console.print(dim(f"next    cnn train {config}"))
 
 
@@ -145,7 +146,7 @@ def init(
 
     path = write_starter(name)
     console = make_console()
-    console.print(f"wrote   {path}")
+    console.print(f"wrote   {printable(str(path))}")
     console.print(dim(f"next    cnn train {path}"))
 
 

@@ -15,7 +15,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plug
 from cnncli import __version__
 from cnncli.cli import check, look, use
 from cnncli.cli.train import train
-from cnncli.errors import CnnError, MachineError, printable, ran_out_of_memory
+from cnncli.errors import CnnError, MachineError, Place, printable, ran_out_of_memory
 
 ISSUES = "Please report it with the file above."
 
@@ -72,10 +72,20 @@ def main() -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:  # the last line of defence: a bug of ours must not look like the user's
-        if not ran_out_of_memory(error):
+        refused = _refused(error)
+        if refused is None:
             sys.exit(_bug(error))
-        _say(MachineError.of("out of memory", "Less is taken by a smaller train.batch_size, or smaller images."))
-        sys.exit(MachineError.exit_code)
+        _say(refused)
+        sys.exit(refused.exit_code)
+
+
+def _refused(error: Exception) -> CnnError | None:
+    """What the machine refused, where no nearer place has put it in words."""
+    if ran_out_of_memory(error):
+        return MachineError.of("out of memory", "Less is taken by a smaller train.batch_size, or smaller images.")
+    if isinstance(error, OSError) and error.filename:
+        return MachineError.of(f"the system refuses: {error.strerror}", place=Place(os.fsdecode(error.filename)[:200]))
+    return None
 
 
 def _say(error: CnnError) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnncli.cli.output import JsonOption, print_json
+from cnncli.errors import printable
 
 if TYPE_CHECKING:
     from cnncli.train.events import Events, Outcome
@@ -58,7 +59,7 @@ def _run(action: Callable[[Events], Outcome], json: bool) -> None:
             console.print(f"stopped ({wish}) before the run began")
         else:
             console.print(f"stopped ({wish}); everything up to here is saved")
-            console.print(f"next    cnn {'eval' if wish.trained else 'train --resume'} {events.run}")
+            console.print(f"next    cnn {'eval' if wish.trained else 'train --resume'} {printable(str(events.run))}")
         raise typer.Exit(wish.exit_code) from None
     finally:
         events.close()
@@ -70,5 +71,5 @@ def _run(action: Callable[[Events], Outcome], json: bool) -> None:
         curves(Run(outcome.run))
     if json:
         print_json(outcome.document())
-    console.print(f"curves  {Run(outcome.run).plots / 'curves.png'}")
-    console.print(f"next    cnn eval {outcome.run}")
+    console.print(printable(f"curves  {Run(outcome.run).plots / 'curves.png'}"))
+    console.print(printable(f"next    cnn eval {outcome.run}"))

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cnncli.cli.output import JsonOption, print_json
+from cnncli.errors import printable
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN|CHECKPOINT", help="A folder like runs/lenet5-1, or one of "
                                             "its checkpoints.")]  # fmt: skip
@@ -42,7 +43,7 @@ def eval_(
     if json:
         print_json(document)
         return
-    console.print(f"checkpoint  {document['checkpoint']}")
+    console.print(f"checkpoint  {printable(document['checkpoint'])}")
     console.print(class_table(document))
     console.print(confusion_table(found.classes, document["confusion"]))
     figures = f"{document['split']} accuracy {document['accuracy']:.2%}  (loss {document['loss']:.4f}, "

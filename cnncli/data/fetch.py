@@ -98,7 +98,8 @@ def fetch(kind: str, remote: Remote, mirrors: Sequence[str], advice: str, progre
     failures: list[str] = []
     try:
         if mirrors:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            for folder in (path.parent.parent, path.parent):  # the cache's own, private; what is there stays as it is
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for base in mirrors:
             try:
                 _fetch_one(f"{base.rstrip('/')}/{remote.name}", remote, path, progress)

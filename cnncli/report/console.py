@@ -8,6 +8,8 @@ import sys
 from rich.console import Console
 from rich.text import Text
 
+from cnncli.errors import printable
+
 NARROW = 60  # columns under which a table would be cut to pieces
 WIDE = 120  # columns when the output is a file or a pipe
 
@@ -57,5 +59,5 @@ def seconds_text(seconds: float) -> str:
 
 
 def dim(text: str) -> Text:
-    """Text in the background."""
-    return Text(text, style="dim")
+    """Text in the background, control characters neutralised: paths are part of it."""
+    return Text(printable(text), style="dim")

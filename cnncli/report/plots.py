@@ -39,7 +39,7 @@ def grid(rows: list[tuple[str, Any, list[str]]], path: Path, title: str) -> Path
 
     columns = max(len(captions) for _, _, captions in rows)
     figure = Figure(figsize=(1.3 * columns, 1.6 * len(rows) + 0.6), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for line, (name, images, captions) in zip(axes, rows, strict=True):
         for index, axis in enumerate(line):
@@ -51,7 +51,7 @@ def grid(rows: list[tuple[str, Any, list[str]]], path: Path, title: str) -> Path
             image = images[index]
             grey = image.shape[-1] == 1
             axis.imshow(image[..., 0] if grey else image, cmap="gray" if grey else None, vmin=0, vmax=255)
-            axis.set_title(captions[index], fontsize=8)
+            axis.set_title(captions[index], fontsize=8, parse_math=False)  # a class may be called $x
         line[0].set_ylabel(name, fontsize=8)
     figure.savefig(path, dpi=110)
     return path

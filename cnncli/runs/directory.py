@@ -100,7 +100,7 @@ def _free_folder(root: Path, name: str) -> Path:
 def find(path: Path) -> tuple[Run, Path | None]:
     """The run at ``path``, and the checkpoint if the path is one's. CheckpointError (exit 5) where it is neither."""
     place = Place(str(path))
-    if not path.exists():
+    if not os.path.exists(path):
         raise CheckpointError.of("no such run or checkpoint", "`ls runs` shows the runs here.", place)
     if (path / "resolved.yaml").is_file():
         return Run(path), None
@@ -109,6 +109,15 @@ def find(path: Path) -> tuple[Run, Path | None]:
         return Run(path.parent.parent), path
     raise CheckpointError.of("is not a run or a checkpoint (no resolved.yaml)",
                              "Give a folder like runs/NAME-1 or runs/NAME-1/checkpoints/step-...", place)  # fmt: skip
+
+
+def require_inside(run: Run) -> None:
+    """Refuse to write into a run that came with links leading out of it."""
+    home = os.path.realpath(run.folder)
+    for folder, *kinds in os.walk(run.folder):
+        for path in (os.path.join(folder, name) for names in kinds for name in names):
+            if os.path.islink(path) and os.path.commonpath([home, os.path.realpath(path)]) != home:
+                raise CheckpointError.of("is a link that leads out of the run", "Remove it.", Place(path))
 
 
 @contextmanager

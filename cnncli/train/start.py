@@ -64,6 +64,7 @@ def train(loaded: Loaded, root: Path, events: Events) -> Outcome:
 def resume(path: Path, overrides: Sequence[str], events: Events) -> Outcome:
     """Continue a run from its newest sound checkpoint, exactly as if it had not stopped."""
     run, _ = directory.find(path)
+    directory.require_inside(run)
     before, loaded = load(run.resolved), load(run.resolved, overrides)
     _require_same_training(before.config, loaded.config, run)
     with stop_wish() as wish, only_trainer(run, events.note):

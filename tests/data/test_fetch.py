@@ -86,6 +86,12 @@ def test_fetched_once_then_found(server, cache):
     assert len(server.asked) == 4
 
 
+def test_the_cache_is_private(server, cache):
+    load(server, "good")
+    modes = [path.stat().st_mode & 0o777 for path in (cache.parent, cache, *cache.iterdir())]
+    assert modes == [0o700, 0o700, *[0o600] * 4]
+
+
 def test_a_file_gzipped_again_is_as_good(server, cache):
     load(server, "again")
     assert gzip.decompress((cache / "t10k-images-idx3-ubyte.gz").read_bytes())[16:] == ARRAYS[
