@@ -1,11 +1,15 @@
 """A resumed run equals the uninterrupted one to the bit, wherever it stopped."""
 
+import dataclasses
 import json
+import shutil
 import signal
+from types import SimpleNamespace
 
 import pytest
 
-from cnncli.errors import CheckpointError, ConfigError
+from cnncli.errors import CheckpointError, ConfigError, MachineError
+from cnncli.runs import checkpoint
 from cnncli.runs.directory import Run
 from cnncli.train import loop
 from cnncli.train.events import Events
@@ -115,3 +119,90 @@ def test_all_checkpoints_damaged_is_an_error_not_a_fresh_start(tiny, tmp_path):
         params.write_bytes(params.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match="the manifest says"):
         resume(run, ["train.epochs=2"], Events())
+
+
+class Listen(Events):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def flip(path, at=-20):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_damaged_manifest_falls_back_in_words_too(tiny, tmp_path, tree_bytes):
+    run = train(tiny("train.epochs=3"), tmp_path / "runs", Events()).run
+    whole = tree_bytes(run / "checkpoints/step-00000033")
+    flip(run / "checkpoints/step-00000033/manifest.json")
+    heard = Listen()
+    resume(run, [], heard)
+    assert "manifest.json  does not match its own SHA-256" in heard.notes[0]
+    assert "Set aside as damaged-step-00000033; using the checkpoint before it." in heard.notes[0]
+    assert tree_bytes(run / "checkpoints/step-00000033") == whole
+
+
+def test_evaluation_and_prediction_fall_back_in_words_and_touch_nothing(tiny, tmp_path, tree_bytes):
+    run = train(tiny("train.epochs=2"), tmp_path / "runs", Events()).run
+    best = open_trained(run).checkpoint
+    flip(best / "params.safetensors")
+    before = tree_bytes(run)
+    for which in ("best", "latest"):
+        heard = Listen()
+        trained = open_trained(run, which, heard)
+        if which == "best" or best.name == "step-00000022":
+            assert trained.checkpoint != best
+            assert f"Using {trained.checkpoint.name}." in heard.notes[0]
+    assert tree_bytes(run) == before
+    for folder in (run / "checkpoints").glob("step-*"):
+        flip(folder / "params.safetensors", 9)
+    with pytest.raises(CheckpointError, match=r"params\.safetensors"):
+        open_trained(run)
+
+
+def test_a_disk_too_small_is_told_before_anything_is_made(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10_000))
+    with pytest.raises(MachineError, match=r"the checkpoints need .*, 10,000 bytes are free") as refused:
+        train(tiny(), tmp_path / "runs", Events())
+    assert refused.value.exit_code == 4
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_space_that_is_asked_for_is_what_checkpoints_take(tiny, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("cnncli.train.start.require_space", lambda root, size: asked.append(size))
+    run = train(tiny("train.epochs=1"), tmp_path / "runs", Events()).run
+    arrays = sum(path.stat().st_size for path in (run / "checkpoints/step-00000011").glob("*.safetensors"))
+    assert 0.5 * arrays < asked[0] / 5 <= arrays  # 3 kept, the best, one being written; headers beside the numbers
+
+
+LIES = [
+    {"epoch": None}, {"epoch": {"loss": "0"}}, {"log": []}, {"validation": [{"loss": "x"}]}, {"restores": "1"},
+    {"classes": "ab"}, {"classes": [1]}, {"image_shape": None}, {"image_shape": [0]}, {"image_shape": "88"},
+]  # fmt: skip
+
+
+def test_a_state_that_lies_is_refused(tiny, tmp_path):
+    run = train(tiny("train.epochs=1"), tmp_path / "runs", Events()).run
+    (folder,) = (each for each in (run / "checkpoints").iterdir() if each.name.endswith("11"))
+    contents = checkpoint.load(folder)
+    for each in (run / "checkpoints").iterdir():
+        shutil.rmtree(each)
+    for lie in LIES:
+        contents = dataclasses.replace(contents, state={**contents.state, **lie})
+        saved = checkpoint.save(run / "checkpoints", contents, None)
+        with pytest.raises(CheckpointError, match=r"state\.json"):
+            resume(run, ["train.epochs=2"], Events())
+        shutil.rmtree(saved)
+
+
+def test_a_run_that_stopped_early_does_not_go_on_by_itself(tiny, tmp_path):
+    stop = "train.early_stop={patience: 1, metric: accuracy, min_delta: 2}"
+    run = train(tiny(stop, "train.epochs=30"), tmp_path / "runs", Events()).run
+    with pytest.raises(ConfigError, match=r"finished: it stopped early.*train\.early_stop=null"):
+        resume(run, [], Events())
+    assert resume(run, ["train.early_stop=null", "train.epochs=3"], Events()).epochs == 3
