@@ -23,7 +23,7 @@ ORDER = [
     ("model", "memory"),
     ("runs",),
     ("train",),
-    ("evaluate", "predict", "report", "export", "doctor", "starter", "timing"),
+    ("evaluate", "predict", "report", "export", "doctor", "selftest", "starter", "timing"),
     ("cli",),
     ("__main__",),
 ]

@@ -1,12 +1,24 @@
-"""``cnn doctor``: what computes here, and why."""
+"""``cnn doctor``: what computes here, and why; and whether what is saved is kept."""
 
 from __future__ import annotations
+
+from typing import Annotated
+
+import typer
 
 from cnncli.cli.output import JsonOption, print_json
 
 
-def doctor(json: JsonOption = False) -> None:
+def doctor(
+    selftest: Annotated[
+        bool, typer.Option("--selftest", help="Kill, damage and refuse a small training on this machine: a minute.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
     """Versions, devices, memory and disk; why it runs on the CPU when it does."""
+    if selftest:
+        _selftest(json)
+        return
     from cnncli.doctor import findings
     from cnncli.report.console import dim, make_console
     from cnncli.report.tables import table
@@ -22,3 +34,26 @@ def doctor(json: JsonOption = False) -> None:
     console = make_console()
     console.print(made)
     console.print(dim("next    cnn train digits"))
+
+
+def _selftest(json: bool) -> None:
+    """Exit code 4 where the machine does not keep what is saved."""
+    import time
+
+    from cnncli.errors import MachineError
+    from cnncli.report.console import dim, make_console
+    from cnncli.selftest import selftest
+
+    console, began = make_console(stderr=json), time.monotonic()
+    checks = selftest(lambda text: console.print(dim(text)))
+    seconds = time.monotonic() - began
+    passed = all(check.passed for check in checks)
+    if json:
+        print_json({"passed": passed, "seconds": seconds, "checks": [vars(check) for check in checks]})
+    for check in () if json else checks:
+        console.print(f"{'passed' if check.passed else 'FAILED'}  {check.name}: {check.words}")
+    if not passed:
+        raise MachineError.of("the self-test failed", "Do not trust this machine or disk with a long training.")
+    if not json:
+        console.print(dim(f"{seconds:.0f} seconds, on the CPU"))
+        console.print(dim("next    cnn train digits"))
