@@ -96,6 +96,7 @@ LAYERS = [
      "Known: conv1, input, relu1."),
     ("relu:\n      from: ¦fc1", "[2].relu: from: there is no earlier layer 'fc1'. "
      "Known: conv1, input, relu1."),
+    ("¦conv: {filters: 6, groups: 3}", "[2].conv: groups 3 does not divide the 4 input channels. Try groups: 2."),
     ("{relu: , name: a}\n    - {relu: , name: ¦a}", "[3].relu: the name 'a' is taken in this list. "
      "Give each layer its own."),
     ("¦branches: [[{conv: {filters: 3, kernel: 3}}], [{conv: {filters: 3, kernel: 1}}]]", "[2].branches: "
