@@ -16,6 +16,7 @@ def findings() -> dict[str, Any]:
     """Facts by name, each a text or a list of texts."""
     import jax
 
+    from cnncli.native.library import kernels
     from cnncli.train.devices import device_name, devices
 
     found = devices()
@@ -27,7 +28,7 @@ def findings() -> dict[str, Any]:
         "packages": ", ".join(f"{name} {version(name)}" for name in ("jax", "jaxlib", "optax", "numpy")),
         "device": [device_name(device) for device in found],
         "why": why(jax.default_backend()),
-        "kernels": "xla (plain JAX)",
+        "kernels": f"{kernels().name} ({kernels().why})",
         "memory": f"{memory:.1f} GiB",
         "disk": f"{free:.1f} GiB free here",
         "data": os.environ.get("CNN_DATA_DIR", "CNN_DATA_DIR is not set; named data sets go to the user's cache"),

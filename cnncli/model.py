@@ -6,7 +6,7 @@ Arrays live in flat dicts by the graph's names, ``conv1.kernel``: the names of c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +15,8 @@ from jax import Array
 
 from cnncli.graph import INPUT, Graph, Node
 from cnncli.layers.base import Context, Variables, name_hash
+from cnncli.layers.rectifier import Relu
+from cnncli.layers.shape import Add
 
 Arrays = dict[str, Array]
 
@@ -24,6 +26,47 @@ class Weights(NamedTuple):
 
     params: Arrays
     state: Arrays
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A layer that computes those behind it as well: the sum with ``add`` (a node's name) and a ReLU."""
+
+    start: Node
+    add: str
+    relu: bool
+    inside: tuple[str, ...]
+    end: str
+
+
+def chains(graph: Graph) -> list[Chain]:
+    """Every layer that ``absorbs`` with what it can: nodes that nobody else reads."""
+    read_by: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        for name in node.inputs:
+            read_by.setdefault(name, []).append(node)
+    ends = {graph.output.name, *(head.end for head in graph.heads)}
+
+    def only_reader(node: Node) -> Node | None:
+        readers = read_by.get(node.name, [])
+        return readers[0] if len(readers) == 1 and node.name not in ends else None
+
+    found: dict[str, Chain] = {}
+    for start in graph.nodes:
+        if not start.layer.absorbs:
+            continue
+        end, add, inside = start, "", []
+        follower = only_reader(end)
+        if follower and isinstance(follower.layer, Add) and len(set(follower.inputs)) == 2:
+            add = next(name for name in follower.inputs if name != start.name)
+            inside, end = [start.name], follower
+            follower = only_reader(end)
+        relu = follower is not None and isinstance(follower.layer, Relu)
+        if follower and relu:
+            inside, end = [*inside, end.name], follower
+        if inside and end.name not in found:  # of two that meet in a sum, the first
+            found[end.name] = Chain(start, add, relu, tuple(inside), end.name)
+    return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -57,7 +100,7 @@ class Model:
         self, weights: Weights, images: Array, key: Array, *, undo: str = ""
     ) -> tuple[Array, list[tuple[float, Array]], Arrays]:
         """As ``apply`` in training, with each auxiliary head's weight in the loss and outputs."""
-        values, state = self._values(weights, images, self.graph.nodes, key)
+        values, state = self._values(weights, images, self.graph.nodes, key, chains(self.graph))
         by_name = {node.name: node for node in self.graph.aux}
         heads = [(head.weight, self._end(values, by_name[head.end], undo)) for head in self.graph.heads]
         return self._end(values, self.graph.output, undo), heads, state
@@ -67,27 +110,44 @@ class Model:
         return self._values(weights, images, self.graph.main, key)[0]
 
     def _values(
-        self, weights: Weights, images: Array, nodes: Sequence[Node], key: Array | None
+        self,
+        weights: Weights,
+        images: Array,
+        nodes: Sequence[Node],
+        key: Array | None,
+        chains: Sequence[Chain] = (),
     ) -> tuple[Arrays, Arrays]:
+        """Values and the new state. Inside of ``chains`` nodes have no values of their own."""
         values = {INPUT: images.astype(self.dtype)}
         state = dict(weights.state)
+        ends = {chain.end: chain for chain in chains}
+        inside = {name for chain in chains for name in chain.inside}
         for node in nodes:
-            values[node.name], new = self._call(node, weights, values, key)
-            state |= {f"{node.name}.{name}": array for name, array in new.items()}
+            if node.name in inside:
+                continue
+            chain = ends.get(node.name)
+            start = chain.start if chain else node
+            values[node.name], new = self._call(start, weights, values, key, chain)
+            state |= {f"{start.name}.{name}": array for name, array in new.items()}
         return values, state
 
     def _end(self, values: Arrays, node: Node, undo: str) -> Array:
         """A node's value, or where it is of the kind to undo, what goes into it."""
         return values[node.inputs[0] if node.layer.kind == undo else node.name].astype(jnp.float32)
 
-    def _call(self, node: Node, weights: Weights, values: Arrays, key: Array | None) -> tuple[Array, Arrays]:
+    def _call(
+        self, node: Node, weights: Weights, values: Arrays, key: Array | None, chain: Chain | None
+    ) -> tuple[Array, Arrays]:
         names = {name: f"{node.name}.{name}" for name in node.weights}
         mine = Variables(
             {name: weights.params[full] for name, full in names.items() if full in weights.params},
             {name: weights.state[full] for name, full in names.items() if full in weights.state},
         )
         inputs = tuple(values[name] for name in node.inputs)
-        context = Context(key is not None, None if key is None else jax.random.fold_in(key, name_hash(node.name)))
+        own = None if key is None else jax.random.fold_in(key, name_hash(node.name))
+        context = Context(key is not None, own)
+        if chain:
+            context = replace(context, add=values[chain.add] if chain.add else None, relu=chain.relu)
         with jax.named_scope(node.name):
             return node.layer.apply(mine, inputs if node.layer.joins else inputs[0], context)
 

@@ -62,7 +62,7 @@ def measure(loaded: Loaded, events: Events) -> dict[str, Any]:
     work = len(loaded.graph.nodes) + 4
     events.loading("compiling the step", 0, work)
     state = session.first_state()
-    session.compiled(state, min(session.steps_per_call, session.per_epoch))
+    session.compiled(state, session.steps_per_call)
     share = config.train.batch_size // place.mesh.devices.size  # of a batch, on one device
     layers = _layers(session, state, share, lambda name, done: events.loading(f"timing {name}", 1 + done, work))
     events.loading("timing prediction", work - 3, work)
@@ -130,7 +130,7 @@ def stored_shape(config: Config, graph: Graph) -> Shape:
 
 def step_seconds(session: Session, state: TrainState, repeats: int = REPEATS, least: float = REPEAT_SECONDS) -> Any:
     """Seconds of a step, once per repeat of about ``least`` seconds; ``state`` is used up."""
-    call = min(session.steps_per_call, session.per_epoch)
+    call = session.steps_per_call
     state, *_ = session.advance(state, 0, call)
     start = time.perf_counter()
     state, *_ = session.advance(state, 0, call)

@@ -90,10 +90,15 @@ class Window:
 
 @dataclass(frozen=True)
 class Context:
-    """What a call knows: training or not, and the key of this step and layer (None outside training)."""
+    """What a call knows: training or not, and the key of this step and layer (None outside training).
+
+    ``add`` and ``relu``: what a layer that ``absorbs`` the ones behind it does as well in training.
+    """
 
     train: bool = False
     key: Any = None
+    add: Any = None
+    relu: bool = False
 
 
 class Layer(Spec):
@@ -101,6 +106,7 @@ class Layer(Spec):
 
     family: ClassVar[str] = "layer"
     joins: ClassVar[bool] = False  # takes several inputs: shapes and arrays come as tuples
+    absorbs: ClassVar[bool] = False  # computes an addition and a ReLU behind it along with itself, in training
 
     def out_shape(self, shape: Any) -> Shape:
         """Output shape for an input shape, both per example. ShapeError names the numbers and a fix."""

@@ -26,6 +26,7 @@ class BatchNorm(Layer):
     Example: `batch_norm`  (28, 28, 6) -> (28, 28, 6), 12 parameters
     """
 
+    absorbs: ClassVar[bool] = True
     words: ClassVar[tuple[str, ...]] = ("bn", "batchnorm", "batchnorm2d", "batch_normalization")
 
     momentum: float = Field(0.9, ge=0, lt=1, description="share of the old running statistics kept each step")
@@ -43,19 +44,19 @@ class BatchNorm(Layer):
 
     def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
         """(B, ..., C) -> the same; new running mean and var in training."""
-        from cnncli.ops.normalization import moments, normalize
+        from cnncli.ops.normalization import batch_norm, normalize
 
-        (params, state), axes = variables, tuple(range(x.ndim - 1))
+        params, state = variables
         scale, bias = params.get("scale"), params.get("bias")
         if not ctx.train:
             return normalize(x, state["mean"], state["var"], scale, bias, self.epsilon), state
-        mean, var = moments(x, axes)
+        y, mean, var = batch_norm(x, scale, bias, self.epsilon, ctx.add, ctx.relu)
         count = math.prod(x.shape[:-1])
         running = {
-            "mean": self._blend(state["mean"], mean.reshape(-1)),
-            "var": self._blend(state["var"], var.reshape(-1) * (count / max(count - 1, 1))),
+            "mean": self._blend(state["mean"], mean),
+            "var": self._blend(state["var"], var * (count / max(count - 1, 1))),
         }
-        return normalize(x, mean, var, scale, bias, self.epsilon), running
+        return y, running
 
     def _blend(self, old: Any, new: Any) -> Any:
         return self.momentum * old + (1 - self.momentum) * new

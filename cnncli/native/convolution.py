@@ -11,26 +11,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from cnncli.native import library
 from cnncli.native.devices import over_batch
-from cnncli.native.library import kernels
 
 
 class Geometry(NamedTuple):
     """How the kernel slides: along height and width."""
 
-    stride: tuple[int, int]
-    dilation: tuple[int, int]
-    padding: tuple[tuple[int, int], tuple[int, int]]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
     groups: int
 
 
 def takes(x: Array, padding: Sequence[tuple[int, int]]) -> bool:
     """Whether the kernels are here and take ``x`` with this padding."""
-    if min(map(min, padding)) < 0 or x.size == 0:
-        return False
-    if x.dtype == jnp.float32:
-        return kernels().name == "onednn"
-    return bool(x.dtype == jnp.bfloat16 and kernels().bfloat16)
+    return min(map(min, padding)) >= 0 and library.takes(x)
 
 
 def conv(
@@ -48,8 +44,7 @@ def conv(
     if len(stride) == 1:  # a map of one row
         geometry = Geometry((1, *stride), (1, *dilation), ((0, 0), padding[0]), groups)
         return convolution(x[:, None], kernel[None], bias, geometry)[:, 0]
-    return convolution(x, kernel, bias, Geometry((stride[0], stride[1]), (dilation[0], dilation[1]),
-                                                 (padding[0], padding[1]), groups))  # fmt: skip
+    return convolution(x, kernel, bias, Geometry(stride, dilation, tuple(padding), groups))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -65,7 +60,7 @@ def convolution(x: Array, kernel: Array, bias: Array, geometry: Geometry) -> Arr
     return over_batch(call, (True, False, False))(x, kernel, bias)
 
 
-def input_gradient(slope: Array, kernel: Array, side: tuple[int, int], geometry: Geometry) -> Array:
+def input_gradient(slope: Array, kernel: Array, side: tuple[int, ...], geometry: Geometry) -> Array:
     """``slope`` (B, H', W', F) of the outputs -> that of the inputs (B, *side, C)."""
 
     def call(slope: Array, kernel: Array) -> Array:

@@ -9,13 +9,18 @@ import jax
 from jax.sharding import PartitionSpec
 
 
+def on_one() -> bool:
+    """Whether what is being traced runs on a single device."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return bool(mesh.empty or mesh.size == 1)
+
+
 def over_batch(call: Callable[..., Any], split: tuple[bool, ...], summed: bool = False) -> Callable[..., Any]:
     """``call`` on each device's share of those arguments that are ``split`` along axis 0; what comes out is split too.
 
     ``summed``: what comes out is added up over the devices instead.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1:
+    if on_one():
         return call
     whole, parts = PartitionSpec(), PartitionSpec("data")
 

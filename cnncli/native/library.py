@@ -18,29 +18,44 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 
 from cnncli.errors import MachineError
 
 SWITCH = "CNN_KERNELS"
-HANDLERS = ("cnn_convolution", "cnn_convolution_input_gradient", "cnn_convolution_weight_gradient")
+HANDLERS = (
+    "cnn_convolution", "cnn_convolution_input_gradient", "cnn_convolution_weight_gradient", "cnn_batch_norm",
+    "cnn_batch_norm_gradient",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """``name``: ``onednn`` or ``xla``, and ``why``. ``bfloat16``: 0 not there, 1 emulated, 2 in hardware."""
+    """``name``: ``onednn`` or ``xla``, and ``why``. ``wanting``: they would be faster here, but cannot be had.
+
+    ``bfloat16``: 0 not there, 1 no faster than float32, 2 multiplied by the processor's matrix units (AMX).
+    """
 
     name: str
     why: str
+    wanting: bool = False
     bfloat16: int = 0
 
 
-class Unusable(Exception):
+def takes(x: jax.Array) -> bool:
+    """Whether the kernels are here and take such values."""
+    if x.dtype == jnp.float32:
+        return x.size > 0 and kernels().name == "onednn"
+    return bool(x.size > 0 and x.dtype == jnp.bfloat16 and kernels().bfloat16)
+
+
+class UnusableError(Exception):
     """Why the kernels cannot be used here."""
 
 
 @functools.cache
 def kernels() -> Kernels:
-    """What computes convolutions in this process. MachineError (exit 4) where CNN_KERNELS asks for what is not there."""
+    """What computes convolutions here. MachineError (exit 4) where CNN_KERNELS asks for what is not there."""
     asked = os.environ.get(SWITCH, "")
     if asked not in ("", "xla", "onednn"):
         raise MachineError.of(f"{SWITCH}={asked} is neither xla nor onednn", f"Unset {SWITCH}.")
@@ -48,41 +63,42 @@ def kernels() -> Kernels:
         return Kernels("xla", f"{SWITCH}=xla asks for it")
     try:
         return _load()
-    except Unusable as reason:
+    except UnusableError as reason:
         if asked:
             raise MachineError.of(f"{SWITCH}=onednn, but {reason}", f"Unset {SWITCH}.") from None
-        return Kernels("xla", str(reason))
+        return Kernels("xla", str(reason), wanting=jax.default_backend() == "cpu")
 
 
 def _load() -> Kernels:
     backend = jax.default_backend()  # starts JAX
     if backend != "cpu":
-        raise Unusable(f"the device is a {backend}: XLA's own kernels are the fast ones there")
+        raise UnusableError(f"the device is a {backend}: XLA's own kernels are the fast ones there")
     if sys.platform != "linux" or platform.machine() != "x86_64":
-        raise Unusable(f"the kernels are for x86-64 Linux, this is {platform.machine()} {platform.system()}")
+        raise UnusableError(f"the kernels are for x86-64 Linux, this is {platform.machine()} {platform.system()}")
     file = built()
     if file is None:
-        raise Unusable("the kernels were not built: install g++ and install cnncli again")
+        raise UnusableError("the kernels were not built: install g++ and install cnncli again")
     onednn = _load_onednn()
     try:
         library = ctypes.CDLL(str(file))
     except OSError as error:
-        raise Unusable(f"{file.name} does not load: {error}") from None
+        raise UnusableError(f"{file.name} does not load: {error}") from None
     compiled, running = (library.cnn_ffi_major(), library.cnn_ffi_minor()), _ffi_version()
     if compiled[0] != running[0] or compiled > running:
-        raise Unusable(f"the kernels were built for XLA's FFI {compiled[0]}.{compiled[1]}, jaxlib has "
+        raise UnusableError(f"the kernels were built for XLA's FFI {compiled[0]}.{compiled[1]}, jaxlib has "
                        f"{running[0]}.{running[1]}: install cnncli again")  # fmt: skip
     try:
         for name in HANDLERS:
             jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
     except Exception as error:  # whatever JAX says to a handler, it works without
-        raise Unusable(f"JAX refuses the kernels: {str(error).splitlines()[0]}") from None
-    return Kernels("onednn", f"oneDNN {onednn}", library.cnn_bfloat16())
+        raise UnusableError(f"JAX refuses the kernels: {str(error).splitlines()[0]}") from None
+    return Kernels("onednn", f"oneDNN {onednn}", bfloat16=library.cnn_bfloat16())
 
 
 def built() -> Path | None:
     """The shared library beside this file."""
-    return next((file for end in EXTENSION_SUFFIXES if (file := Path(__file__).with_name("kernels" + end)).exists()), None)
+    places = (Path(__file__).with_name("kernels" + ending) for ending in EXTENSION_SUFFIXES)
+    return next((file for file in places if file.exists()), None)
 
 
 def _load_onednn() -> str:
@@ -99,7 +115,7 @@ def _load_onednn() -> str:
             continue
         version = ctypes.cast(library.dnnl_version, ctypes.CFUNCTYPE(ctypes.POINTER(ctypes.c_int)))()
         return ".".join(str(version[place]) for place in range(3))
-    raise Unusable("oneDNN 3 is not installed: pip install onednn-cpu-gomp")
+    raise UnusableError("oneDNN 3 is not installed: pip install onednn-cpu-gomp")
 
 
 def _ffi_version() -> tuple[int, int]:
@@ -107,5 +123,5 @@ def _ffi_version() -> tuple[int, int]:
     header = Path(jax.ffi.include_dir(), "xla", "ffi", "api", "c_api.h").read_text(encoding="utf-8")
     major, minor = (re.search(rf"#define XLA_FFI_API_{part} (\d+)", header) for part in ("MAJOR", "MINOR"))
     if not major or not minor:
-        raise Unusable("jaxlib does not say which FFI it has")
+        raise UnusableError("jaxlib does not say which FFI it has")
     return int(major[1]), int(minor[1])

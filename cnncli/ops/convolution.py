@@ -22,7 +22,7 @@ def conv(
     groups: int = 1,
     bias: Array | None = None,
 ) -> Array:
-    """Cross-correlate ``x`` (B, *spatial, C) with ``kernel`` (*taps, C / groups, F), add ``bias`` (F,) -> (B, *out, F)."""
+    """Cross-correlate ``x`` (B, *spatial, C) with ``kernel`` (*taps, C / groups, F), plus ``bias`` -> (B, *out, F)."""
     if native.takes(x, padding):
         return native.conv(x, kernel, stride, padding, dilation, groups, bias)
     y = lax.conv_general_dilated(
@@ -64,9 +64,7 @@ def conv_transpose(
     )
 
 
-def local_conv(
-    x: Array, kernel: Array, stride: tuple[int, ...], padding: Pads, dilation: tuple[int, ...]
-) -> Array:
+def local_conv(x: Array, kernel: Array, stride: tuple[int, ...], padding: Pads, dilation: tuple[int, ...]) -> Array:
     """As ``conv``, with kernels for each position: ``kernel`` (*out, *taps, C, F) -> (B, *out, F)."""
     axes = len(stride)
     out, size, (channels, filters) = kernel.shape[:axes], kernel.shape[axes:-2], kernel.shape[-2:]

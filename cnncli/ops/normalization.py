@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
+
+from cnncli.native import normalization as native
+
+
+def batch_norm(
+    x: Array, scale: Array | None, bias: Array | None, epsilon: float, add: Array | None = None, relu: bool = False
+) -> tuple[Array, Array, Array]:
+    """``x`` (B, ..., C) normalised over all but its channels, plus ``add``, rectified; mean and biased var (C,)."""
+    if native.takes(x):
+        return native.batch_norm(x, scale, bias, epsilon, add, relu)
+    mean, var = moments(x, tuple(range(x.ndim - 1)))
+    y = normalize(x, mean, var, scale, bias, epsilon)
+    y = y if add is None else y + add
+    return jax.nn.relu(y) if relu else y, mean.reshape(-1), var.reshape(-1)
 
 
 def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
@@ -13,9 +28,7 @@ def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     return mean, jnp.square(x - mean).mean(axes, keepdims=True)
 
 
-def normalize(
-    x: Array, mean: Array, var: Array, scale: Array | None, bias: Array | None, epsilon: float
-) -> Array:
+def normalize(x: Array, mean: Array, var: Array, scale: Array | None, bias: Array | None, epsilon: float) -> Array:
     """``(x - mean) / sqrt(var + epsilon) * scale + bias`` in float32, given back in the type of ``x``."""
     y = (x.astype(jnp.float32) - _wide(mean, x)) * lax.rsqrt(_wide(var, x) + epsilon)
     y = y if scale is None else y * _wide(scale, x)

@@ -79,9 +79,7 @@ def weighted_pool(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padd
     return jnp.where(some, squares / jnp.where(some, total, 1), 0).astype(x.dtype)
 
 
-def sample_pool(
-    key: Array, x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads
-) -> Array:
+def sample_pool(key: Array, x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
     """One value of each window, drawn in proportion to the values; ``x`` >= 0. The gradient goes to the drawn one."""
     window = list(taps(pad_with(x, padding, 0), size, stride))
     sums = [lax.stop_gradient(window[0]).astype(jnp.float32)]

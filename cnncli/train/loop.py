@@ -147,8 +147,9 @@ class Session:
             program = self.compiled(state, most)
             filled = jax.device_put(filled, self.place.steps)
             state, out = program(state, self.images, self.labels, self.device_constants, filled)
-            outs.append({name: values[: len(part)] for name, values in jax.device_get(out).items()})
-        losses, correct = (np.concatenate([out[name] for out in outs]) for name in ("loss", "correct"))
+            outs.append({name: values[: len(part)] for name, values in out.items()})
+        fetched = jax.device_get(outs)
+        losses, correct = (np.concatenate([out[name] for out in fetched]) for name in ("loss", "correct"))
         return state, losses, correct
 
     def validate(self, state: TrainState) -> Result | None:

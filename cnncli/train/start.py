@@ -14,6 +14,7 @@ from cnncli.config.load import Loaded, load
 from cnncli.config.schema import Config
 from cnncli.data.preprocess import Constants
 from cnncli.errors import CheckpointError, ConfigError, Place
+from cnncli.native.library import kernels
 from cnncli.runs import directory
 from cnncli.runs.directory import Run, only_trainer
 from cnncli.runs.files import replace_file, require_space, writing
@@ -153,7 +154,7 @@ def _require_unfinished(session: Session, memory: Memory, before: Config) -> Non
 
 def _files(loaded: Loaded, data: Data, place: Placement) -> dict[str, str]:
     config = loaded.config
-    flags = {"precision": config.train.precision, "kernels": "xla", "devices": place.mesh.devices.size}
+    flags = {"precision": config.train.precision, "kernels": kernels().name, "devices": place.mesh.devices.size}
     names = [str(device) for device in place.mesh.devices.flat]
     return {
         "config.yaml": loaded.text,
@@ -201,4 +202,5 @@ def _about_schedule(before: Config, after: Config, session: Session, step: int) 
 
 def _notes(loaded: Loaded) -> list[str]:
     nodes = loaded.graph.nodes
-    return [f"{node.name}: {text}" for node in nodes if (text := node.layer.note())]
+    slow = [f"plain XLA computes the convolutions: {kernels().why}"] if kernels().wanting else []
+    return slow + [f"{node.name}: {text}" for node in nodes if (text := node.layer.note())]

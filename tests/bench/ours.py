@@ -14,7 +14,7 @@ def make(loaded: Loaded) -> tuple[str, int, Callable[[int], None]]:
     """(what it is, steps a call, ``run(steps)`` that returns when they are done)."""
     session = timing.make_session(loaded)
     state = session.first_state()
-    call = min(session.steps_per_call, session.per_epoch)
+    call = session.steps_per_call
     whole = session.per_epoch // call * call
 
     def run(steps: int) -> None:

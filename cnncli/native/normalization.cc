@@ -1,0 +1,361 @@
+// Batch normalisation in training, with an addition and a ReLU behind it where wanted, and its gradient.
+//
+// Maps are rows of channels. Each thread takes a share of the rows. Statistics are exact in two passes over a block
+// that fits the cache, and blocks are joined in double precision (Chan, Golub and LeVeque 1983), in a fixed order.
+#include <cmath>
+
+#include "common.h"
+
+// The loops below are compiled for several processors; the fitting one is chosen when the library is loaded.
+#define CNN_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#define CNN_INLINE inline __attribute__((always_inline))
+
+namespace cnn {
+namespace {
+
+using Half = uint16_t;  // bfloat16
+
+CNN_INLINE float load(const float* x) { return *x; }
+CNN_INLINE float load(const Half* x) {
+  uint32_t bits = static_cast<uint32_t>(*x) << 16;
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+CNN_INLINE void store(float* y, float value) { *y = value; }
+CNN_INLINE void store(Half* y, float value) {  // to nearest, ties to even; a NaN stays one
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  *y = static_cast<Half>(value != value ? 0x7fc0 : rounded);
+}
+
+// Columns never depend on each other: `ivdep`.
+//
+// What is added up over `rows` rows of `width` values: sums[c] += x, then squares[c] += (x - mean)^2.
+template <typename T>
+CNN_INLINE void sum_rows(const T* x, int64_t rows, int64_t width, float* sums) {
+  for (int64_t r = 0; r < rows; ++r)
+#pragma GCC ivdep
+    for (int64_t c = 0; c < width; ++c) sums[c] += load(x + r * width + c);
+}
+template <typename T>
+CNN_INLINE void square_rows(const T* x, int64_t rows, int64_t width, const float* mean, float* squares) {
+  for (int64_t r = 0; r < rows; ++r)
+#pragma GCC ivdep
+    for (int64_t c = 0; c < width; ++c) {
+      float d = load(x + r * width + c) - mean[c];
+      squares[c] += d * d;
+    }
+}
+
+// y = (x - mean) * factor + bias [+ other] [rectified]
+template <typename T, bool kAdd, bool kRelu>
+CNN_INLINE void write_rows(const T* x, const T* other, int64_t rows, int64_t width, const float* mean,
+                           const float* factor, const float* bias, T* y) {
+  for (int64_t r = 0; r < rows; ++r)
+#pragma GCC ivdep
+    for (int64_t c = 0; c < width; ++c) {
+      int64_t i = r * width + c;
+      float value = (load(x + i) - mean[c]) * factor[c] + bias[c];
+      if (kAdd) value += load(other + i);
+      if (kRelu) value = value < 0 ? 0 : value;  // a NaN stays one
+      store(y + i, value);
+    }
+}
+
+// The slope behind the ReLU, in front of it.
+template <typename T, bool kRelu>
+CNN_INLINE float through(const T* slope, const T* y, int64_t i) {
+  float value = load(slope + i);
+  if (kRelu) value = load(y + i) > 0 ? value : 0;
+  return value;
+}
+
+// sums[c] += slope, products[c] += slope * (x - mean); the slope in front of the ReLU is that of `other` as well.
+template <typename T, bool kAdd, bool kRelu>
+CNN_INLINE void product_rows(const T* x, const T* y, const T* slope, int64_t rows, int64_t width, const float* mean,
+                             float* sums, float* products, T* into_other) {
+  for (int64_t r = 0; r < rows; ++r)
+#pragma GCC ivdep
+    for (int64_t c = 0; c < width; ++c) {
+      int64_t i = r * width + c;
+      float value = through<T, kRelu>(slope, y, i);
+      if (kAdd) store(into_other + i, value);
+      sums[c] += value;
+      products[c] += value * (load(x + i) - mean[c]);
+    }
+}
+
+// into_x = factor * (slope - shift - (x - mean) * tilt)
+template <typename T, bool kRelu>
+CNN_INLINE void slope_rows(const T* x, const T* y, const T* slope, int64_t rows, int64_t width, const float* mean,
+                           const float* factor, const float* shift, const float* tilt, T* into_x) {
+  for (int64_t r = 0; r < rows; ++r)
+#pragma GCC ivdep
+    for (int64_t c = 0; c < width; ++c) {
+      int64_t i = r * width + c;
+      float value = through<T, kRelu>(slope, y, i);
+      store(into_x + i, factor[c] * (value - shift[c] - (load(x + i) - mean[c]) * tilt[c]));
+    }
+}
+
+#define CNN_FOR(T)                                                                                                    \
+  CNN_CLONES void sums(const T* x, int64_t rows, int64_t width, float* out) { sum_rows(x, rows, width, out); }        \
+  CNN_CLONES void squares(const T* x, int64_t rows, int64_t width, const float* mean, float* out) {                   \
+    square_rows(x, rows, width, mean, out);                                                                           \
+  }                                                                                                                   \
+  CNN_CLONES void write(const T* x, const T* other, bool relu, int64_t rows, int64_t width, const float* mean,        \
+                        const float* factor, const float* bias, T* y) {                                               \
+    if (other && relu) write_rows<T, true, true>(x, other, rows, width, mean, factor, bias, y);                       \
+    if (other && !relu) write_rows<T, true, false>(x, other, rows, width, mean, factor, bias, y);                     \
+    if (!other && relu) write_rows<T, false, true>(x, other, rows, width, mean, factor, bias, y);                     \
+    if (!other && !relu) write_rows<T, false, false>(x, other, rows, width, mean, factor, bias, y);                   \
+  }                                                                                                                   \
+  CNN_CLONES void products(const T* x, const T* y, const T* slope, bool relu, int64_t rows, int64_t width,            \
+                           const float* mean, float* sums, float* out, T* into_other) {                               \
+    if (into_other && relu) product_rows<T, true, true>(x, y, slope, rows, width, mean, sums, out, into_other);       \
+    if (into_other && !relu) product_rows<T, true, false>(x, y, slope, rows, width, mean, sums, out, into_other);     \
+    if (!into_other && relu) product_rows<T, false, true>(x, y, slope, rows, width, mean, sums, out, into_other);     \
+    if (!into_other && !relu) product_rows<T, false, false>(x, y, slope, rows, width, mean, sums, out, into_other);   \
+  }                                                                                                                   \
+  CNN_CLONES void slopes(const T* x, const T* y, const T* slope, bool relu, int64_t rows, int64_t width,              \
+                         const float* mean, const float* factor, const float* shift, const float* tilt, T* into_x) {  \
+    if (relu) slope_rows<T, true>(x, y, slope, rows, width, mean, factor, shift, tilt, into_x);                       \
+    if (!relu) slope_rows<T, false>(x, y, slope, rows, width, mean, factor, shift, tilt, into_x);                     \
+  }
+CNN_FOR(float)
+CNN_FOR(Half)
+#undef CNN_FOR
+
+// Rows of few channels are read several at a time, so that the inner loops are long: `fold` rows make a wide one.
+struct Rows {
+  int64_t count, channels, fold;
+  Rows(int64_t count, int64_t channels) : count(count), channels(channels), fold(std::max<int64_t>(1, 128 / channels)) {}
+  int64_t width() const { return fold * channels; }
+  int64_t block() const { return std::max<int64_t>(1, 8192 / width()) * fold; }  // 32 KiB in float32
+
+  // f(first row, wide rows, their width) over `range`: wide rows first, then what is left over one by one.
+  template <typename F>
+  void blocks(Range range, const F& f) const {
+    int64_t end = range.begin + range.size;
+    for (int64_t row = range.begin; row < end;) {
+      int64_t wide = std::min(block(), end - row) / fold;
+      int64_t taken = wide ? wide * fold : end - row;
+      if (wide) f(row, wide, width());
+      if (!wide) f(row, taken, channels);
+      row += taken;
+    }
+  }
+};
+
+std::vector<float> repeated(const float* values, const Rows& rows, float otherwise) {
+  std::vector<float> out(rows.width(), otherwise);
+  if (values)
+    for (int64_t i = 0; i < rows.width(); ++i) out[i] = values[i % rows.channels];
+  return out;
+}
+
+// Adds the copies that wide rows make of each channel.
+void gather(const float* wide, int64_t width, int64_t channels, double* out) {
+  for (int64_t c = 0; c < channels; ++c) {
+    double sum = 0;
+    for (int64_t i = c; i < width; i += channels) sum += wide[i];
+    out[c] += sum;
+  }
+}
+
+// Count, mean and sum of squared differences from it, of each channel.
+struct Moments {
+  double count = 0;
+  std::vector<double> mean, squares;
+  explicit Moments(int64_t channels) : mean(channels), squares(channels) {}
+
+  void join(double other, const double* means, const double* sums) {
+    double total = count + other;
+    for (size_t c = 0; c < mean.size(); ++c) {
+      double delta = means[c] - mean[c];
+      mean[c] += delta * other / total;
+      squares[c] += sums[c] + delta * delta * count * other / total;
+    }
+    count = total;
+  }
+};
+
+template <typename T>
+Moments moments(const T* x, const Rows& rows, Range range) {
+  Moments found(rows.channels);
+  std::vector<float> wide(rows.width()), mean(rows.width());
+  std::vector<double> means(rows.channels), deviations(rows.channels);
+  rows.blocks(range, [&](int64_t row, int64_t count, int64_t width) {
+    const T* block = x + row * rows.channels;
+    double examples = static_cast<double>(count) * width / rows.channels;
+    std::fill(wide.begin(), wide.end(), 0.f);
+    std::fill(means.begin(), means.end(), 0.);
+    std::fill(deviations.begin(), deviations.end(), 0.);
+    sums(block, count, width, wide.data());
+    gather(wide.data(), width, rows.channels, means.data());
+    for (int64_t c = 0; c < rows.channels; ++c) means[c] /= examples;
+    for (int64_t i = 0; i < width; ++i) mean[i] = static_cast<float>(means[i % rows.channels]);
+    for (int64_t c = 0; c < rows.channels; ++c) means[c] = mean[c];  // what the squares are taken about
+    std::fill(wide.begin(), wide.end(), 0.f);
+    squares(block, count, width, mean.data(), wide.data());
+    gather(wide.data(), width, rows.channels, deviations.data());
+    found.join(examples, means.data(), deviations.data());
+  });
+  return found;
+}
+
+struct Normalization {
+  int64_t rows, channels;
+  float epsilon;
+  bool relu;
+};
+
+template <typename T>
+void forward(ffi::ThreadPool& pool, const Normalization& n, const T* x, const float* scale, const float* bias,
+             const T* other, T* y, float* mean, float* var) {
+  Rows rows(n.rows, n.channels);
+  int64_t parts = split(pool, n.rows, 4.0 * n.rows * n.channels);
+  std::vector<Moments> found(parts, Moments(n.channels));
+  parallel(pool, parts, [&](int64_t part) { found[part] = moments(x, rows, part_of(n.rows, parts, part)); });
+  for (int64_t part = 1; part < parts; ++part)
+    found[0].join(found[part].count, found[part].mean.data(), found[part].squares.data());
+  std::vector<float> factor(n.channels);
+  for (int64_t c = 0; c < n.channels; ++c) {
+    double variance = found[0].squares[c] / n.rows;
+    mean[c] = static_cast<float>(found[0].mean[c]);
+    var[c] = static_cast<float>(variance);
+    factor[c] = static_cast<float>((scale ? scale[c] : 1.) / std::sqrt(variance + n.epsilon));
+  }
+  auto means = repeated(mean, rows, 0), factors = repeated(factor.data(), rows, 0), biases = repeated(bias, rows, 0);
+  parallel(pool, parts, [&](int64_t part) {
+    rows.blocks(part_of(n.rows, parts, part), [&](int64_t row, int64_t count, int64_t width) {
+      int64_t at = row * n.channels;
+      write(x + at, other ? other + at : nullptr, n.relu, count, width, means.data(), factors.data(), biases.data(),
+            y + at);
+    });
+  });
+}
+
+template <typename T>
+void gradient(ffi::ThreadPool& pool, const Normalization& n, const T* x, const T* y, const T* slope, const float* scale,
+              const float* mean, const float* var, T* into_x, T* into_other, float* into_scale, float* into_bias) {
+  Rows rows(n.rows, n.channels);
+  int64_t parts = split(pool, n.rows, 8.0 * n.rows * n.channels);
+  auto means = repeated(mean, rows, 0);
+  std::vector<std::vector<double>> totals(parts, std::vector<double>(2 * n.channels));
+  parallel(pool, parts, [&](int64_t part) {
+    std::vector<float> wide(2 * rows.width());
+    double* total = totals[part].data();
+    rows.blocks(part_of(n.rows, parts, part), [&](int64_t row, int64_t count, int64_t width) {
+      int64_t at = row * n.channels;
+      std::fill(wide.begin(), wide.end(), 0.f);
+      products(x + at, y + at, slope + at, n.relu, count, width, means.data(), wide.data(), wide.data() + rows.width(),
+               into_other ? into_other + at : nullptr);
+      gather(wide.data(), width, n.channels, total);
+      gather(wide.data() + rows.width(), width, n.channels, total + n.channels);
+    });
+  });
+  std::vector<float> factor(n.channels), shift(n.channels), tilt(n.channels);
+  for (int64_t c = 0; c < n.channels; ++c) {
+    double sum = 0, product = 0, inverse = 1 / std::sqrt(static_cast<double>(var[c]) + n.epsilon);
+    for (auto& total : totals) sum += total[c], product += total[n.channels + c];
+    if (into_scale) into_scale[c] = static_cast<float>(product * inverse);
+    if (into_bias) into_bias[c] = static_cast<float>(sum);
+    factor[c] = static_cast<float>((scale ? scale[c] : 1.) * inverse);
+    shift[c] = static_cast<float>(sum / n.rows);
+    tilt[c] = static_cast<float>(product * inverse * inverse / n.rows);
+  }
+  auto factors = repeated(factor.data(), rows, 0), shifts = repeated(shift.data(), rows, 0),
+       tilts = repeated(tilt.data(), rows, 0);
+  parallel(pool, parts, [&](int64_t part) {
+    rows.blocks(part_of(n.rows, parts, part), [&](int64_t row, int64_t count, int64_t width) {
+      int64_t at = row * n.channels;
+      slopes(x + at, y + at, slope + at, n.relu, count, width, means.data(), factors.data(), shifts.data(),
+             tilts.data(), into_x + at);
+    });
+  });
+}
+
+using F32 = ffi::Buffer<ffi::DataType::F32>;
+using OutF32 = ffi::Result<F32>;
+using Out = ffi::Result<ffi::AnyBuffer>;
+
+Normalization describe(const ffi::AnyBuffer& x, float epsilon, bool relu) {
+  auto sides = x.dimensions();
+  if (sides.size() < 2 || x.element_count() == 0) throw std::invalid_argument("expected a map (..., C) with something in it");
+  int64_t channels = sides.back(), values = static_cast<int64_t>(x.element_count());
+  return {values / channels, channels, epsilon, relu};
+}
+
+template <typename T>
+T* data(const ffi::AnyBuffer& buffer) {
+  return buffer.element_count() ? static_cast<T*>(buffer.untyped_data()) : nullptr;
+}
+float* data(const F32& buffer) { return buffer.element_count() ? buffer.typed_data() : nullptr; }
+
+// x (..., C), scale and bias (C,) or (0,), other like x or (0,) -> y like x, mean and biased var (C,)
+ffi::Error BatchNorm(ffi::ThreadPool pool, ffi::AnyBuffer x, F32 scale, F32 bias, ffi::AnyBuffer other, Out y,
+                     OutF32 mean, OutF32 var, float epsilon, bool relu) {
+  return guarded("batch normalisation", [&] {
+    auto n = describe(x, epsilon, relu);
+    auto run = [&](auto* in) {
+      using T = std::remove_const_t<std::remove_pointer_t<decltype(in)>>;
+      forward<T>(pool, n, in, data(scale), data(bias), data<T>(other), data<T>(*y), data(*mean), data(*var));
+    };
+    if (type_of(x) == Type::f32) run(data<float>(x));
+    else run(data<Half>(x));
+  });
+}
+
+// slope of y -> slopes of x, of other (like x or (0,)), of scale and bias ((C,) or (0,))
+ffi::Error BatchNormGradient(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer y, ffi::AnyBuffer slope, F32 scale,
+                             F32 mean, F32 var, Out into_x, Out into_other, OutF32 into_scale, OutF32 into_bias,
+                             float epsilon, bool relu) {
+  return guarded("batch normalisation's gradient", [&] {
+    auto n = describe(x, epsilon, relu);
+    auto run = [&](auto* in) {
+      using T = std::remove_const_t<std::remove_pointer_t<decltype(in)>>;
+      gradient<T>(pool, n, in, data<T>(y), data<T>(slope), data(scale), data(mean), data(var), data<T>(*into_x),
+                  data<T>(*into_other), data(*into_scale), data(*into_bias));
+    };
+    if (type_of(x) == Type::f32) run(data<float>(x));
+    else run(data<Half>(x));
+  });
+}
+
+}  // namespace
+}  // namespace cnn
+
+using cnn::ffi::AnyBuffer;
+using cnn::ffi::Ffi;
+using Plain = cnn::ffi::Buffer<cnn::ffi::DataType::F32>;
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_batch_norm, cnn::BatchNorm,
+                              Ffi::Bind()
+                                  .Ctx<cnn::ffi::ThreadPool>()
+                                  .Arg<AnyBuffer>()
+                                  .Arg<Plain>()
+                                  .Arg<Plain>()
+                                  .Arg<AnyBuffer>()
+                                  .Ret<AnyBuffer>()
+                                  .Ret<Plain>()
+                                  .Ret<Plain>()
+                                  .Attr<float>("epsilon")
+                                  .Attr<bool>("relu"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_batch_norm_gradient, cnn::BatchNormGradient,
+                              Ffi::Bind()
+                                  .Ctx<cnn::ffi::ThreadPool>()
+                                  .Arg<AnyBuffer>()
+                                  .Arg<AnyBuffer>()
+                                  .Arg<AnyBuffer>()
+                                  .Arg<Plain>()
+                                  .Arg<Plain>()
+                                  .Arg<Plain>()
+                                  .Ret<AnyBuffer>()
+                                  .Ret<AnyBuffer>()
+                                  .Ret<Plain>()
+                                  .Ret<Plain>()
+                                  .Attr<float>("epsilon")
+                                  .Attr<bool>("relu"));
