@@ -119,6 +119,31 @@ def test_a_second_signal_ends_at_once_even_while_compiling(tmp_path, signum):
     assert [each.step for each in checkpoint.manifests(tmp_path / "runs/deep-1/checkpoints")] == [0]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", CODES)
+def test_stopped_while_compiling_it_can_be_resumed(tmp_path, signum):
+    (tmp_path / "deep.yaml").write_text(DEEP)
+    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    command = [sys.executable, "-m", "cnncli", "train", "deep.yaml"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as child:
+        until(lambda: checkpoint.folders(tmp_path / "runs/deep-1/checkpoints"))
+        time.sleep(0.3)
+        child.send_signal(signum)
+        said = child.stdout.read()
+        assert child.wait() == CODES[signum]
+    assert "compiled" not in said
+    assert said.endswith("next    cnn train --resume runs/deep-1\n")
+    command = [sys.executable, "-m", "cnncli", "train", "--resume", "runs/deep-1"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert len(checkpoint.manifests(tmp_path / "runs/deep-1/checkpoints")) == 2
+
+
+def test_where_nothing_can_be_written_it_says_so(zygote, tiny_yaml, tmp_path):
+    child = zygote.cnn("train", tiny_yaml, "--runs", "/proc/runs", cwd=tmp_path)
+    assert child.wait() == 4
+    assert child.said().splitlines()[-1].startswith("error: /proc")
+
+
 @pytest.mark.parametrize("streams", [["--json"], []])
 def test_training_goes_on_when_nobody_listens(tiny_yaml, tmp_path, streams):
     command = [sys.executable, "-m", "cnncli", "train", str(tiny_yaml), *streams]

@@ -52,14 +52,18 @@ class Disk:
                     real(target, arguments[0][: len(arguments[0]) // 2])
                 if self.error:
                     raise OSError(self.error, os.strerror(self.error), str(path))
-                self.ended = True
-                raise Killed
+                self.end()
             done = real(target, *arguments, **named)
             if name == "rename" and Path(arguments[0]).name.startswith("step-"):
                 self.committed.append(int(Path(arguments[0]).name.removeprefix("step-")))
             return done
 
         return call
+
+    def end(self) -> None:
+        """As if the process ended: nothing that follows reaches the disk."""
+        self.ended = True
+        raise Killed
 
     def _mortal(self, real):
         def call(*arguments, **named):
