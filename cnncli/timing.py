@@ -130,12 +130,10 @@ def stored_shape(config: Config, graph: Graph) -> Shape:
 
 def step_seconds(session: Session, state: TrainState, repeats: int = REPEATS, least: float = REPEAT_SECONDS) -> Any:
     """Seconds of a step, once per repeat of about ``least`` seconds; ``state`` is used up."""
-    call = session.steps_per_call
-    state, *_ = session.advance(state, 0, call)
-    start = time.perf_counter()
-    state, *_ = session.advance(state, 0, call)
-    calls = round(least / (time.perf_counter() - start))
-    steps = max(1, min(calls, session.per_epoch // call)) * call
+    for _ in range(2):  # the first warms up
+        start = time.perf_counter()
+        state, *_ = session.advance(state, 0, 1)
+    steps = max(1, min(round(least / (time.perf_counter() - start)), session.per_epoch))
     for _ in range(repeats):
         start = time.perf_counter()
         state, *_ = session.advance(state, 0, steps)

@@ -101,8 +101,8 @@ def model_of(graph: Graph) -> Any:
     return keras.Model(values[INPUT], [values[name] for name in ends(graph)])
 
 
-def make(loaded: Loaded) -> tuple[str, int, Callable[[int], None]]:
-    """(what it is, steps a call, ``run(steps)`` that returns when they are done)."""
+def make(loaded: Loaded) -> tuple[str, Callable[[int], None]]:
+    """(what it is, ``run(steps)`` that returns when they are done)."""
     graph, size = loaded.graph, loaded.config.train.batch_size
     low = loaded.config.train.precision == "bfloat16"
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16" if low else "float32")
@@ -120,4 +120,4 @@ def make(loaded: Loaded) -> tuple[str, int, Callable[[int], None]]:
                 x, y = images[: batches * size], labels[: batches * size]
                 model.fit(x, [y] * len(weights), batch_size=size, epochs=times, shuffle=False, verbose=0)
 
-    return f"keras {keras.__version__} on {keras.backend.backend()}", 1, run
+    return f"keras {keras.__version__} on {keras.backend.backend()}", run

@@ -123,8 +123,8 @@ def split(graph: Graph) -> tuple[dict[str, Array], dict[str, Array]]:
     return ({k: v for k, v in given.items() if k not in running}, {k: v for k, v in given.items() if k in running})
 
 
-def make(loaded: Loaded) -> tuple[str, int, Callable[[int], None]]:
-    """(what it is, steps a call, ``run(steps)`` that returns when they are done)."""
+def make(loaded: Loaded) -> tuple[str, Callable[[int], None]]:
+    """(what it is, ``run(steps)`` that returns when they are done)."""
     graph, size = loaded.graph, loaded.config.train.batch_size
     dtype = jnp.dtype(loaded.config.train.precision)
     gradient = jax.value_and_grad(make_loss(graph, dtype), has_aux=True)
@@ -151,4 +151,4 @@ def make(loaded: Loaded) -> tuple[str, int, Callable[[int], None]]:
             carried, _ = jitted(carried, batches[at], labels[at], keys[at])
         jax.block_until_ready(carried)
 
-    return f"jax {jax.__version__}, lax.conv_general_dilated and reduce_window", 1, run
+    return f"jax {jax.__version__}, lax.conv_general_dilated and reduce_window", run

@@ -10,16 +10,15 @@ from cnncli.config.load import Loaded
 from cnncli.native.library import kernels
 
 
-def make(loaded: Loaded) -> tuple[str, int, Callable[[int], None]]:
-    """(what it is, steps a call, ``run(steps)`` that returns when they are done)."""
+def make(loaded: Loaded) -> tuple[str, Callable[[int], None]]:
+    """(what it is, ``run(steps)`` that returns when they are done)."""
     session = timing.make_session(loaded)
     state = session.first_state()
-    call = session.steps_per_call
-    whole = session.per_epoch // call * call
+    epoch = session.per_epoch
 
     def run(steps: int) -> None:
         nonlocal state
-        for start in range(0, steps, whole):
-            state, *_ = session.advance(state, 0, min(whole, steps - start))
+        for start in range(0, steps, epoch):
+            state, *_ = session.advance(state, 0, min(epoch, steps - start))
 
-    return f"cnncli {version('cnncli')}, jax {version('jax')}, kernels: {kernels().name}", call, run
+    return f"cnncli {version('cnncli')}, jax {version('jax')}, kernels: {kernels().name}", run

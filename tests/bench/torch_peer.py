@@ -131,8 +131,8 @@ def loss_of(outputs: list[Tensor], labels: Tensor, weights: list[float]) -> Tens
     return torch.stack(parts).sum() if len(parts) > 1 else parts[0]
 
 
-def make(loaded: Loaded, compiled: bool) -> tuple[str, int, Callable[[int], None]]:
-    """(what it is, steps a call, ``run(steps)`` that returns when they are done)."""
+def make(loaded: Loaded, compiled: bool) -> tuple[str, Callable[[int], None]]:
+    """(what it is, ``run(steps)`` that returns when they are done)."""
     graph, size = loaded.graph, loaded.config.train.batch_size
     net = Net(graph).to(memory_format=torch.channels_last)
     forward = torch.compile(net) if compiled else net
@@ -150,4 +150,4 @@ def make(loaded: Loaded, compiled: bool) -> tuple[str, int, Callable[[int], None
             loss.backward()
             optimizer.step()
 
-    return f"torch {torch.__version__}, {torch.get_num_threads()} threads", 1, run
+    return f"torch {torch.__version__}, {torch.get_num_threads()} threads", run

@@ -16,7 +16,7 @@ from typing import Any
 from cnncli.config.load import Loaded
 from tests.bench.networks import CASES
 
-Made = tuple[str, int, Callable[[int], None]]
+Made = tuple[str, Callable[[int], None]]
 
 
 def make(contender: str, loaded: Loaded) -> Made:
@@ -38,13 +38,13 @@ def make(contender: str, loaded: Loaded) -> Made:
     return torch_peer.make(loaded, compiled=contender == "torch-compiled")
 
 
-def steps_for(run: Callable[[int], None], call: int, seconds: float) -> int:
-    """How many steps take about ``seconds``, in whole calls, after warming up."""
+def steps_for(run: Callable[[int], None], seconds: float) -> int:
+    """How many steps take about ``seconds``, after warming up."""
     for _ in range(2):
-        run(call)
+        run(1)
     start = time.perf_counter()
-    run(call)
-    return max(1, round(seconds / (time.perf_counter() - start))) * call
+    run(1)
+    return max(1, round(seconds / (time.perf_counter() - start)))
 
 
 def main() -> None:
@@ -58,12 +58,12 @@ def main() -> None:
 
     began, size = time.perf_counter(), CASES[case].batch_size
     try:
-        about, call, run = make(contender, CASES[case].loaded(precision))
+        about, run = make(contender, CASES[case].loaded(precision))
     except ImportError as error:
         return say(skipped=f"{error.name} is not installed")
-    run(call)
+    run(1)
     first = time.perf_counter() - began
-    steps = steps_for(run, call, float(seconds))
+    steps = steps_for(run, float(seconds))
     say(about=about, first_step_seconds=first, steps=steps)
     for _ in sys.stdin:
         start = time.perf_counter()
