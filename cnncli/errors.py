@@ -94,7 +94,8 @@ class DivergedError(CnnError):
 
 def ran_out_of_memory(error: BaseException) -> bool:
     """Whether Python or XLA, whose error is a RuntimeError, could not allocate."""
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error))
+    said = str(error) if isinstance(error, RuntimeError) else ""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in said or "Out of memory" in said
 
 
 class ShapeError(ValueError):

@@ -53,6 +53,7 @@ def train(loaded: Loaded, root: Path, events: Events) -> Outcome:
                 run = directory.create(root, config.name, _files(loaded, data, place))
                 stack.enter_context(only_trainer(run, events.note))
                 stack.enter_context(writing(run.folder))
+                stack.enter_context(room(loaded, data, size, place, events))
                 session = Session(loaded, data, constants, place, run)
                 events.started(run.folder, about(session))
                 for text in _notes(loaded):

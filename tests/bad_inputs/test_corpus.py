@@ -152,7 +152,7 @@ ENVIRONMENT = {
     "no colour": (COMMANDS, "test_any_terminal_will_do", '"NO_COLOR": "1"'),
     "not a terminal": (COMMANDS, "test_any_terminal_will_do", "capture_output"),
     "the clock moved back": (SECURITY, "test_the_clock_decides_nothing", ""),
-    "SIGINT, SIGTERM in compile, train, eval, save": (
+    "SIGINT, SIGTERM at every stage": (
         SIGNALS,
         "test_stopped_at_any_stage_it_goes_on_to_the_same_end",
         "",
