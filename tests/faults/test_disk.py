@@ -57,7 +57,7 @@ def finish(run, tiny_run, root):
         return tiny_run(root).run
 
 
-EVERY = pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.slow)])
+EVERY = pytest.mark.parametrize("every", [13, pytest.param(1, marks=pytest.mark.slow)])
 FAILURES = pytest.mark.parametrize("error", [0, *ERRORS], ids=["killed", "ENOSPC", "EIO", "EROFS"])
 
 

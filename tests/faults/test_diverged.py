@@ -113,7 +113,7 @@ def test_it_goes_back_three_times_at_half_the_rate_and_then_gives_up(net, tmp_pa
         train(net(STEEP[0], "{sgd: 4}", *STEEP[2:]), tmp_path / "more", Events())
 
 
-@pytest.mark.parametrize("step", [15, 24, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [24, *(pytest.param(step, marks=pytest.mark.slow) for step in (15, 30))])
 def test_it_goes_back_the_same_way_after_an_interruption(net, tmp_path, monkeypatch, step):
     whole = leaves(train(net(*STEEP), tmp_path / "whole", Events()).run)
     monkeypatch.setattr(loop, "PACE", 0.0)

@@ -9,7 +9,7 @@ from disk import leaves
 
 from cnncli.runs import checkpoint
 
-EPOCHS = 24
+EPOCHS = 12
 LONG = (f"train.epochs={EPOCHS}", "train.save_every=3 steps", "train.keep=2")
 RUN = "runs/tiny-1"
 

@@ -93,13 +93,13 @@ def test_the_command_says_how_to_go_on(zygote, tiny_yaml, tmp_path, signum):
 
 DEEP = """\
 data: {source: digits}
-model: {input: [8, 8, 1], layers: [{repeat: {times: 24, layers: [{conv: {filters: 8, kernel: 3, padding: same}}, \
+model: {input: [8, 8, 1], layers: [{repeat: {times: 12, layers: [{conv: {filters: 8, kernel: 3, padding: same}}, \
 batch_norm, gelu]}}, {fc: 10}, softmax]}
 train: {epochs: 1, optimizer: {sgd: 0.1}}
 """
 
 
-@pytest.mark.parametrize("signum", CODES)
+@pytest.mark.parametrize("signum", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_second_signal_ends_at_once_even_while_compiling(tmp_path, signum):
     (tmp_path / "deep.yaml").write_text(DEEP)
     environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
@@ -144,7 +144,7 @@ def test_where_nothing_can_be_written_it_says_so(zygote, tiny_yaml, tmp_path):
     assert child.said().splitlines()[-1].startswith("error: /proc")
 
 
-@pytest.mark.parametrize("streams", [["--json"], []])
+@pytest.mark.parametrize("streams", [[], pytest.param(["--json"], marks=pytest.mark.slow)])
 def test_training_goes_on_when_nobody_listens(tiny_yaml, tmp_path, streams):
     command = [sys.executable, "-m", "cnncli", "train", str(tiny_yaml), *streams]
     quiet = {"stderr" if streams else "stdout": subprocess.PIPE}
