@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from cnncli.config.load import Loaded
 from cnncli.config.schema import TrainSettings
@@ -39,6 +39,8 @@ MOST_STEPS = 64  # in one call
 @dataclass
 class Tally:
     """Sums over steps, in Python floats in step order, so that they do not depend on how steps were grouped."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     loss: float = 0.0
     correct: int = 0
@@ -69,7 +71,8 @@ class Memory:
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> Memory:
         """Back from state.json. ValueError where it is not that."""
-        mine = {each.name: found[each.name] for each in fields(cls) if each.name in found}
+        known = {"restores": 0, **found}  # checkpoints of format 1 have none
+        mine = {each.name: known.get(each.name) for each in fields(cls)}
         return TypeAdapter(cls).validate_json(json.dumps(mine), strict=True)
 
 

@@ -221,6 +221,19 @@ def test_all_corrupt_never_starts_again(cnn, newest, command):
     assert snapshot(Path("runs/x-1/checkpoints")) == before
 
 
+@pytest.mark.parametrize("change", [{"epoch": None}, {"log": {"lost": 0.0}}, {"validation": 7}, {"step": "3"}])
+def test_resume_from_a_state_that_no_training_wrote(cnn, newest, change):
+    """Found by the fuzzer: well-formed and signed, it raised KeyErrors and TypeErrors."""
+    state = json.loads((newest / STATE).read_text()) | change
+    signed(newest, STATE, json.dumps(state).encode())
+    for folder in newest.parent.iterdir():
+        if folder != newest:
+            shutil.rmtree(folder)
+    outcome = cnn("train", "--resume", "runs/x-1", "train.epochs=3")
+    assert outcome.code == 5, outcome
+    assert f"error: {newest / STATE}  " in outcome.err
+
+
 def test_resume_with_another_config_lists_what_differs(cnn, newest):
     outcome = cnn("train", "--resume", "runs/x-1", "seed=9", "train.batch_size=64", "train.epochs=3")
     assert outcome.code == 5
