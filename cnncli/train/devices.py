@@ -48,5 +48,10 @@ def placement(batch_size: int) -> Placement:
 def device_name(device: jax.Device) -> str:
     """A device in words."""
     if device.platform == "cpu":
-        return f"cpu ({len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores)"
+        return f"cpu ({available_cores()} cores)"
     return device.device_kind
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -20,7 +21,7 @@ from cnncli.runs.directory import Run, only_trainer
 from cnncli.runs.files import replace_file, require_space, writing
 from cnncli.runs.provenance import lock
 from cnncli.train import diverged
-from cnncli.train.devices import Placement, placement
+from cnncli.train.devices import Placement, available_cores, placement
 from cnncli.train.events import Events, Outcome
 from cnncli.train.loop import Clock, Diverged, Memory, Session, early_stop, fit
 from cnncli.train.prepare import Data, fit_constants, load_data
@@ -80,6 +81,8 @@ def resume(path: Path, overrides: Sequence[str], events: Events) -> Outcome:
         memory = memory_of(trained)
         _require_unfinished(session, memory, before.config)
         events.started(run.folder, about(session))
+        if text := _what_computes_otherwise(run, _flags(loaded.config, place)):
+            events.note(text)
         events.note(f"resumed at step {memory.step} of {session.total} from {trained.checkpoint.name}")
         if loaded.config.train.epochs != before.config.train.epochs:
             events.note(_about_schedule(before.config, loaded.config, session, memory.step))
@@ -155,13 +158,19 @@ def _require_unfinished(session: Session, memory: Memory, before: Config) -> Non
 
 def _files(loaded: Loaded, data: Data, place: Placement) -> dict[str, str]:
     config = loaded.config
-    flags = {"precision": config.train.precision, "kernels": kernels().name, "devices": place.mesh.devices.size}
     names = [str(device) for device in place.mesh.devices.flat]
     return {
         "config.yaml": loaded.text,
         "resolved.yaml": directory.to_yaml(_absolute(config).to_yaml()),
-        "lock.json": lock(config.seed, data.fingerprint, names, flags),
+        "lock.json": lock(config.seed, data.fingerprint, names, _flags(config, place)),
     }
+
+
+def _flags(config: Config, place: Placement) -> dict[str, Any]:
+    """What changes the last digits. ``cores``: XLA and our kernels add up in other orders on another number."""
+    size = place.mesh.devices.size
+    flags = {"precision": config.train.precision, "kernels": kernels().name, "devices": size}
+    return flags | ({"cores": available_cores()} if place.mesh.devices.flat[0].platform == "cpu" else {})
 
 
 def _absolute(config: Config) -> Config:
@@ -182,11 +191,26 @@ def _require_same_training(before: Config, after: Config, run: Run) -> None:
         raise CheckpointError.of(f"cannot resume with another {', '.join(changed)}", hint, Place(str(run.folder)))
 
 
-def _require_same_data(run: Run, data: Data) -> None:
+def _locked(run: Run, *keys: str) -> Any:
+    """A value of lock.json."""
     try:
-        known = json.loads(run.lock.read_text(encoding="utf-8"))["data"]["sha256"]
+        found = json.loads(run.lock.read_text(encoding="utf-8"))
+        for key in keys:
+            found = found[key]
     except (OSError, ValueError, KeyError, TypeError):
         raise CheckpointError.of("is missing or not readable", place=Place(str(run.lock))) from None
+    return found
+
+
+def _what_computes_otherwise(run: Run, now: dict[str, Any]) -> str:
+    before = _locked(run, "flags")
+    known = before.items() if isinstance(before, dict) else ()
+    changed = [f"{name} {was!r} became {now[name]!r}" for name, was in known if name in now and was != now[name]]
+    return f"{', '.join(changed)}: from here on the last digits may differ" if changed else ""
+
+
+def _require_same_data(run: Run, data: Data) -> None:
+    known = _locked(run, "data", "sha256")
     if known != data.fingerprint:
         raise CheckpointError.of(f"the data is not the data of this run (SHA-256 {data.fingerprint[:12]}..., was "
                                  f"{str(known)[:12]}...)", "Put the old data back.", Place(str(run.lock)))  # fmt: skip

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import signal
 from types import SimpleNamespace
@@ -206,3 +207,20 @@ def test_a_run_that_stopped_early_does_not_go_on_by_itself(tiny, tmp_path):
     with pytest.raises(ConfigError, match=r"finished: it stopped early.*train\.early_stop=null"):
         resume(run, [], Events())
     assert resume(run, ["train.early_stop=null", "train.epochs=3"], Events()).epochs == 3
+
+
+def test_resuming_with_other_cores_or_kernels_is_told(tiny, tmp_path):
+    run = train(tiny("train.epochs=1"), tmp_path / "runs", Events()).run
+    lock = json.loads((run / "lock.json").read_text())
+    lock["flags"] |= {"cores": 1000, "kernels": "other"}
+    (run / "lock.json").write_text(json.dumps(lock))
+    heard = Listen()
+    resume(run, ["train.epochs=2"], heard)
+    assert re.match(
+        r"kernels 'other' became '\w+', cores 1000 became \d+: from here on the last digits", heard.notes[0]
+    )
+    lock["flags"] = {}
+    (run / "lock.json").write_text(json.dumps(lock))
+    heard = Listen()
+    resume(run, ["train.epochs=3"], heard)
+    assert not any("last digits" in note for note in heard.notes)
