@@ -100,7 +100,7 @@ def refuse_to_write(folder: Path, whole: dict[str, bytes], say: Say) -> Check:
     before = checkpoint.folders(run / "checkpoints")[-1]
     refused = _cnn(folder, "train", "--resume", str(run), program=("-c", LIMITED))
     if refused.returncode != 4:
-        return Check("refuse to write", False, f"exit code {refused.returncode}, not 4: {_last_words(refused)}")
+        return Check("refuse to write", False, f"not exit code 4 but {_last_words(refused)}")
     checkpoint.load(before)
     done = _cnn(folder, "train", "--resume", str(run))
     words = f"writing more than {LIMIT} bytes was refused (in place of a full disk), told (exit code 4), resumed"
@@ -172,4 +172,5 @@ def _cnn(folder: Path, *arguments: str, program: tuple[str, ...] = ("-m", "cnncl
 
 
 def _last_words(done: Done) -> str:
-    return (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()[-1]
+    said = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()[-1]
+    return f"exit code {done.returncode}: {said}"
