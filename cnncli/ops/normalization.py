@@ -47,4 +47,7 @@ def response_normalize(x: Array, n: int, k: float, alpha: float, beta: float) ->
     padded = jnp.pad(squares, (*((0, 0),) * (x.ndim - 1), (n // 2, (n - 1) // 2)))
     channels = x.shape[-1]
     total = sum((padded[..., tap : tap + channels] for tap in range(1, n)), start=padded[..., :channels])
-    return (x.astype(jnp.float32) * (k + alpha / n * total) ** -beta).astype(x.dtype)
+    base = k + alpha / n * total
+    # The usual exponent by square roots, which XLA computes for many values at once.
+    root = lax.rsqrt(base)
+    return (x.astype(jnp.float32) * (root * jnp.sqrt(root) if beta == 0.75 else base**-beta)).astype(x.dtype)

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from cnncli.native import pooling as native
 from cnncli.ops.windows import Pads, pad_with, taps
 
 MANY_TAPS = 16
@@ -23,6 +24,8 @@ MANY_TAPS = 16
 
 def max_pool(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
     """Maximum of each window. ``x`` (B, *spatial, C) -> (B, *out, C); padding never wins."""
+    if native.takes(x, size, padding):
+        return native.max_pool(x, native.Geometry(size, stride, padding))
     return _reduce(_first_max, pad_with(x, padding, -jnp.inf), size, stride)
 
 
