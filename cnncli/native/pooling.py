@@ -29,7 +29,7 @@ class Geometry(NamedTuple):
 def takes(x: Array, size: tuple[int, ...], padding: Pads) -> bool:
     """Whether the kernel is here and takes such a map and windows."""
     fits = all(0 <= before < taps and 0 <= after < taps for taps, (before, after) in zip(size, padding, strict=True))
-    return fits and len(size) == 2 and math.prod(size) <= MOST_TAPS and library.takes(x)
+    return fits and len(size) == 2 and 1 < math.prod(size) <= MOST_TAPS and library.takes(x)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
