@@ -56,6 +56,10 @@ def measure(loaded: Loaded, events: Events) -> dict[str, Any]:
         raise ConfigError.of(
             "expected a number of images, got auto", "Try train.batch_size=128.", path="train.batch_size"
         )
+    if config.train.precision == "auto":
+        raise ConfigError.of(
+            "expected one precision, got auto", "Try train.precision=bfloat16.", path="train.precision"
+        )
     place = placement(config.train.batch_size)
     events.device(place.describe())
     session = make_session(loaded)

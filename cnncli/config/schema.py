@@ -85,7 +85,10 @@ class TrainSettings(Settings):
                               "is evaluated and shipped")  # fmt: skip
     early_stop: EarlyStop | None = Field(None, description="stop when validation no longer gets better")
     max_time: LongTime | None = Field(None, description="stop after the epoch in which this much time has passed")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the computation; weights are float32")
+    precision: Literal["float32", "bfloat16", "auto"] = Field(
+        "float32", description="of the computation; weights are float32. auto: bfloat16 where the hardware multiplies "
+        "it faster and a trial of it learns as well"
+    )  # fmt: skip
     on_nan: Literal["stop", "restore"] = Field(
         "stop", description="when the loss is not finite: stop, or go back to the last good checkpoint with half the "
         "learning rate, at most three times"

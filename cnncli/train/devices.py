@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
+import platform
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cnncli.errors import MachineError
+
+MOST_PROGRAMS = 2 << 30  # bytes of compiled programs that are kept; the longest unused go first
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,15 @@ class Placement:
     batch: NamedSharding
     steps: NamedSharding
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the devices are processors."""
+        return bool(self.mesh.devices.flat[0].platform == "cpu")
+
+    def scope(self) -> AbstractContextManager[object]:
+        """Inside, kernels know how a batch lies on the devices."""
+        return jax.set_mesh(self.mesh)
+
     def describe(self) -> str:
         """``cpu (2 threads)``, ``4 x NVIDIA H200``."""
         first, count = self.mesh.devices.flat[0], self.mesh.devices.size
@@ -28,12 +44,49 @@ class Placement:
 
 def devices() -> list[jax.Device]:
     """JAX's devices. MachineError (exit 4) where the platform asked for is not there."""
+    keep_programs()
     try:
         return jax.devices()
     except (RuntimeError, AssertionError) as error:  # JAX's own assertion, where no platform asked for is there
         asked = os.environ.get("JAX_PLATFORMS", "")
         reason = str(error).splitlines()[0] if str(error) else f"JAX finds nothing for JAX_PLATFORMS={asked}"
         raise MachineError.of(f"no device: {reason}", "Unset JAX_PLATFORMS, or see `cnn doctor`.") from None
+
+
+@functools.cache
+def keep_programs() -> Path | None:
+    """Keep compiled programs from one start to the next in the user's own cache; where, or None where that cannot be.
+
+    A program is code: the folder is the user's alone (0700), and there is one for each kind of processor.
+    """
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):  # somebody has chosen
+        return None
+    import platformdirs
+
+    folder = Path(platformdirs.user_cache_dir("cnncli", appauthor=False)) / "programs" / _processor_id()
+    try:
+        for each in (folder.parent.parent, folder.parent, folder):
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+        if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o077 or folder.is_symlink()):
+            return None
+    except OSError:
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    jax.config.update("jax_compilation_cache_max_size", MOST_PROGRAMS)
+    return folder
+
+
+def _processor_id() -> str:
+    """The same for processors that can run each other's programs."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        told = next((line for line in lines if line.startswith("flags")), "")
+    except OSError:
+        told = platform.processor()
+    return hashlib.sha256(f"{platform.machine()} {told}".encode()).hexdigest()[:16]
 
 
 def placement(batch_size: int) -> Placement:

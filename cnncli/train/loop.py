@@ -106,7 +106,7 @@ class Session:
         self.class_weights = None if counts is None else jax.device_put(counts, whole)
         self.compile_seconds = 0.0
         # XLA on CPU computes convolutions' weight gradients slowly inside a loop: there, one step a call.
-        slow = place.mesh.devices.flat[0].platform == "cpu" and kernels().name == "xla"
+        slow = place.on_cpu and kernels().name == "xla"
         self.steps_per_call = 1 if slow else min(MOST_STEPS, self.per_epoch)
         self.share = math.nan
         self.go_at(1.0)
@@ -128,7 +128,13 @@ class Session:
 
     def first_state(self) -> TrainState:
         """Step 0, on the devices."""
-        make = jax.jit(lambda: first_state(self.config, self.model, self.optimizer), out_shardings=self.place.whole)
+        # Runs once: compiling it carefully would take longer than the rest of the start.
+        options = {"xla_backend_optimization_level": 0} if self.place.on_cpu else {}
+        make = jax.jit(
+            lambda: first_state(self.config, self.model, self.optimizer),
+            out_shardings=self.place.whole,
+            compiler_options=options,
+        )
         return make()
 
     def compiled(self, state: TrainState, steps: int) -> Any:
@@ -137,7 +143,8 @@ class Session:
             start = time.perf_counter()
             rows = jax.device_put(np.zeros((steps, self.order.batch_size), np.int32), self.place.steps)
             arguments = (state, self.images, self.labels, self.device_constants, rows)
-            self._compiled[steps] = self._steps.lower(*arguments).compile()
+            with self.place.scope():
+                self._compiled[steps] = self._steps.lower(*arguments).compile()
             self.compile_seconds += time.perf_counter() - start
         return self._compiled[steps]
 

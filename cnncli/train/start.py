@@ -20,7 +20,7 @@ from cnncli.runs import directory
 from cnncli.runs.directory import Run, only_trainer
 from cnncli.runs.files import replace_file, require_space, writing
 from cnncli.runs.provenance import lock
-from cnncli.train import diverged
+from cnncli.train import diverged, precision
 from cnncli.train.devices import Placement, available_cores, placement
 from cnncli.train.events import Events, Outcome
 from cnncli.train.loop import Clock, Diverged, Memory, Session, early_stop, fit
@@ -49,6 +49,7 @@ def train(loaded: Loaded, root: Path, events: Events) -> Outcome:
         require_space(root, most * size)
         loaded = settled(loaded, data, constants, size, events)
         place = placement(loaded.config.train.batch_size)
+        loaded = precision.settled(loaded, data, constants, place, events)
         with ExitStack() as stack:
             with wish.held():  # until there is something to resume from
                 run = directory.create(root, config.name, _files(loaded, data, place))

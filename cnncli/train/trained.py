@@ -22,7 +22,7 @@ from cnncli.runs.checkpoint import Contents
 from cnncli.train.events import Events
 from cnncli.train.state import weights_from_arrays
 
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "auto": jnp.float32}  # auto: until it is settled
 
 
 class Told(BaseModel):

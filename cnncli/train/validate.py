@@ -72,7 +72,8 @@ def _counts(
     ahead: list[tuple[Array, Array]] = []
     for rows, mask in padded_batches(split, batch_size):
         batch = jax.device_put((split.images[rows], split.labels[rows], mask), sharding)
-        ahead.append(count(weights, constants, *batch))
+        with jax.set_mesh(sharding.mesh):
+            ahead.append(count(weights, constants, *batch))
         if len(ahead) > 2:
             yield ahead.pop(0)
     yield from ahead
