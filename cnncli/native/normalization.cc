@@ -52,10 +52,11 @@ CNN_INLINE float through(const T* slope, const T* y, int64_t i) {
   return value;
 }
 
-// sums[c] += slope, products[c] += slope * (x - mean); the slope in front of the ReLU is that of `other` as well.
+// sums[c] += slope, products[c] += slope * (x - mean), rests[c] += x - mean: what the mean lost when it was rounded.
+// The slope in front of the ReLU is that of `other` as well.
 template <typename T, bool kAdd, bool kRelu>
 CNN_INLINE void product_rows(const T* x, const T* y, const T* slope, int64_t rows, int64_t width, const float* mean,
-                             float* sums, float* products, T* into_other) {
+                             float* sums, float* products, float* rests, T* into_other) {
   for (int64_t r = 0; r < rows; ++r)
 #pragma GCC ivdep
     for (int64_t c = 0; c < width; ++c) {
@@ -63,7 +64,9 @@ CNN_INLINE void product_rows(const T* x, const T* y, const T* slope, int64_t row
       float value = through<T, kRelu>(slope, y, i);
       if (kAdd) store(into_other + i, value);
       sums[c] += value;
-      products[c] += value * (load(x + i) - mean[c]);
+      float rest = load(x + i) - mean[c];
+      products[c] += value * rest;
+      rests[c] += rest;
     }
 }
 
@@ -93,11 +96,11 @@ CNN_INLINE void slope_rows(const T* x, const T* y, const T* slope, int64_t rows,
     if (!other && !relu) write_rows<T, false, false>(x, other, rows, width, mean, factor, bias, y);                   \
   }                                                                                                                   \
   CNN_CLONES void products(const T* x, const T* y, const T* slope, bool relu, int64_t rows, int64_t width,            \
-                           const float* mean, float* sums, float* out, T* into_other) {                               \
-    if (into_other && relu) product_rows<T, true, true>(x, y, slope, rows, width, mean, sums, out, into_other);       \
-    if (into_other && !relu) product_rows<T, true, false>(x, y, slope, rows, width, mean, sums, out, into_other);     \
-    if (!into_other && relu) product_rows<T, false, true>(x, y, slope, rows, width, mean, sums, out, into_other);     \
-    if (!into_other && !relu) product_rows<T, false, false>(x, y, slope, rows, width, mean, sums, out, into_other);   \
+                           const float* mean, float* a, float* b, float* c, T* into_other) {                          \
+    if (into_other && relu) product_rows<T, true, true>(x, y, slope, rows, width, mean, a, b, c, into_other);         \
+    if (into_other && !relu) product_rows<T, true, false>(x, y, slope, rows, width, mean, a, b, c, into_other);       \
+    if (!into_other && relu) product_rows<T, false, true>(x, y, slope, rows, width, mean, a, b, c, into_other);       \
+    if (!into_other && !relu) product_rows<T, false, false>(x, y, slope, rows, width, mean, a, b, c, into_other);     \
   }                                                                                                                   \
   CNN_CLONES void slopes(const T* x, const T* y, const T* slope, bool relu, int64_t rows, int64_t width,              \
                          const float* mean, const float* factor, const float* shift, const float* tilt, T* into_x) {  \
@@ -200,14 +203,15 @@ void forward(ffi::ThreadPool& pool, const Normalization& n, const T* x, const fl
   parallel(pool, parts, [&](int64_t part) { found[part] = moments(x, rows, part_of(n.rows, parts, part)); });
   for (int64_t part = 1; part < parts; ++part)
     found[0].join(found[part].count, found[part].mean.data(), found[part].squares.data());
-  std::vector<float> factor(n.channels);
+  std::vector<float> factor(n.channels), shift(n.channels);
   for (int64_t c = 0; c < n.channels; ++c) {
     double variance = found[0].squares[c] / n.rows;
     mean[c] = static_cast<float>(found[0].mean[c]);
     var[c] = static_cast<float>(variance);
     factor[c] = static_cast<float>((scale ? scale[c] : 1.) / std::sqrt(variance + n.epsilon));
+    shift[c] = static_cast<float>((bias ? bias[c] : 0.) - (found[0].mean[c] - mean[c]) * factor[c]);
   }
-  auto means = repeated(mean, rows), factors = repeated(factor.data(), rows), biases = repeated(bias, rows);
+  auto means = repeated(mean, rows), factors = repeated(factor.data(), rows), biases = repeated(shift.data(), rows);
   parallel(pool, parts, [&](int64_t part) {
     rows.blocks(part_of(n.rows, parts, part), [&](int64_t row, int64_t count, int64_t width) {
       int64_t at = row * n.channels;
@@ -223,28 +227,32 @@ void gradient(ffi::ThreadPool& pool, const Normalization& n, const T* x, const T
   Rows rows(n.rows, n.channels);
   int64_t parts = split(pool, n.rows, 8.0 * n.rows * n.channels);
   auto means = repeated(mean, rows);
-  std::vector<std::vector<double>> totals(parts, std::vector<double>(2 * n.channels));
+  std::vector<std::vector<double>> totals(parts, std::vector<double>(3 * n.channels));
   parallel(pool, parts, [&](int64_t part) {
-    std::vector<float> wide(2 * rows.width());
+    std::vector<float> wide(3 * rows.width());
+    float *first = wide.data(), *second = first + rows.width(), *third = second + rows.width();
     double* total = totals[part].data();
     rows.blocks(part_of(n.rows, parts, part), [&](int64_t row, int64_t count, int64_t width) {
       int64_t at = row * n.channels;
       std::fill(wide.begin(), wide.end(), 0.f);
-      products(x + at, y + at, slope + at, n.relu, count, width, means.data(), wide.data(), wide.data() + rows.width(),
+      products(x + at, y + at, slope + at, n.relu, count, width, means.data(), first, second, third,
                into_other ? into_other + at : nullptr);
-      gather(wide.data(), width, n.channels, total);
-      gather(wide.data() + rows.width(), width, n.channels, total + n.channels);
+      gather(first, width, n.channels, total);
+      gather(second, width, n.channels, total + n.channels);
+      gather(third, width, n.channels, total + 2 * n.channels);
     });
   });
   std::vector<float> factor(n.channels), shift(n.channels), tilt(n.channels);
   for (int64_t c = 0; c < n.channels; ++c) {
-    double sum = 0, product = 0, inverse = 1 / std::sqrt(static_cast<double>(var[c]) + n.epsilon);
-    for (auto& total : totals) sum += total[c], product += total[n.channels + c];
+    double sum = 0, product = 0, rest = 0, inverse = 1 / std::sqrt(static_cast<double>(var[c]) + n.epsilon);
+    for (auto& total : totals) sum += total[c], product += total[n.channels + c], rest += total[2 * n.channels + c];
+    rest /= n.rows;
+    product -= rest * sum;
     if (into_scale) into_scale[c] = static_cast<float>(product * inverse);
     if (into_bias) into_bias[c] = static_cast<float>(sum);
     factor[c] = static_cast<float>((scale ? scale[c] : 1.) * inverse);
-    shift[c] = static_cast<float>(sum / n.rows);
     tilt[c] = static_cast<float>(product * inverse * inverse / n.rows);
+    shift[c] = static_cast<float>(sum / n.rows - rest * tilt[c]);
   }
   auto factors = repeated(factor.data(), rows), shifts = repeated(shift.data(), rows),
        tilts = repeated(tilt.data(), rows);

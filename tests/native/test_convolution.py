@@ -1,0 +1,187 @@
+"""The convolution kernels against XLA's own convolutions and PyTorch's."""
+
+import functools
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from cnncli.native.convolution import Geometry, conv, convolution
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def by_xla(x, kernel, bias, geometry):
+    y = lax.conv_general_dilated(
+        x, kernel.astype(x.dtype), geometry.stride, geometry.padding, rhs_dilation=geometry.dilation,
+        dimension_numbers=LAYOUT, feature_group_count=geometry.groups,
+    )  # fmt: skip
+    return y + bias.astype(x.dtype).reshape(1, 1, 1, -1) if bias.size else y
+
+
+def with_gradients(function, x, kernel, bias, geometry):
+    """Outputs, then the slopes of images, kernel and bias for a slope that tells all outputs apart."""
+
+    @jax.jit
+    def all_of(x, kernel, bias):
+        y, back = jax.vjp(lambda *arguments: function(*arguments, geometry), x, kernel, bias)
+        slope = jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).astype(jnp.bfloat16)  # exact in both types
+        return y, *back(slope.reshape(y.shape).astype(y.dtype))
+
+    return [np.asarray(each, np.float32) for each in all_of(x, kernel, bias)]
+
+
+def agree(ours, theirs, tolerance):
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.shape == other.shape
+        assert np.abs(one - other).max(initial=0) <= tolerance * max(np.abs(other).max(initial=0), 1)
+
+
+@st.composite
+def cases(draw):
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    depthwise = draw(st.booleans()) and groups > 1
+    inputs, outputs = (1, draw(st.integers(1, 2))) if depthwise else (draw(st.integers(1, 9)), draw(st.integers(1, 9)))
+    taps, dilation, stride = (tuple(draw(st.integers(1, most)) for _ in "hw") for most in (4, 2, 3))
+    padding = tuple((draw(st.integers(0, 3)), draw(st.integers(0, 3))) for _ in "hw")
+    spans = [(k - 1) * d + 1 for k, d in zip(taps, dilation, strict=True)]
+    sides = [max(1, span - sum(pad)) + draw(st.integers(0, 9)) for span, pad in zip(spans, padding, strict=True)]
+    batch = draw(st.sampled_from([1, 2, 3, 7, 33]))
+    return batch, sides, groups, inputs, outputs, taps, Geometry(stride, dilation, padding, groups), draw(st.booleans())
+
+
+def arrays(case, kind=jnp.float32):
+    batch, sides, groups, inputs, outputs, taps, geometry, biased = case
+    random = np.random.default_rng(0)
+    x = jnp.asarray(random.standard_normal((batch, *sides, groups * inputs)), kind)
+    kernel = jnp.asarray(random.standard_normal((*taps, inputs, groups * outputs)), jnp.float32)
+    return x, kernel, jnp.asarray(random.standard_normal(groups * outputs if biased else 0), jnp.float32), geometry
+
+
+SAME = ((1, 1), (1, 1))
+
+
+@settings(max_examples=25, deadline=None)
+@example((5, [9, 9], 1, 3, 20, (3, 3), Geometry((1, 1), (1, 1), SAME, 1), True))  # a batch that does not divide
+@example((1, [1, 1], 1, 1, 1, (1, 1), Geometry((1, 1), (1, 1), ((0, 0), (0, 0)), 1), False))
+@example((4, [7, 7], 6, 1, 1, (3, 3), Geometry((2, 2), (1, 1), SAME, 6), False))  # depthwise
+@example((2, [3, 3], 1, 2, 2, (3, 3), Geometry((1, 1), (1, 1), ((2, 2), (2, 2)), 1), True))  # full
+@given(cases())
+def test_like_xla(case):
+    agree(with_gradients(convolution, *arrays(case)), with_gradients(by_xla, *arrays(case)), 1e-5)
+
+
+@pytest.mark.slow
+@settings(max_examples=400, deadline=None)
+@given(cases())
+def test_like_xla_at_length(case):
+    agree(with_gradients(convolution, *arrays(case)), with_gradients(by_xla, *arrays(case)), 1e-5)
+
+
+@settings(max_examples=8, deadline=None)
+@given(cases())
+def test_bfloat16_within_its_precision(case):
+    """Against float32 on the same rounded images: what is added up in float32 is rounded once (2^-9) or twice."""
+    x, kernel, bias, geometry = arrays(case, jnp.bfloat16)
+    rounded = kernel.astype(jnp.bfloat16).astype(jnp.float32)
+    ours = with_gradients(convolution, x, kernel, bias, geometry)
+    theirs = with_gradients(by_xla, x.astype(jnp.float32), rounded, bias, geometry)
+    agree(ours, theirs, 2**-8)
+
+
+@pytest.mark.parametrize(
+    ("groups", "stride", "padding", "dilation"), [(1, 1, 0, 1), (1, 2, 3, 1), (4, 1, 1, 2), (12, 2, 1, 1)]
+)
+def test_like_pytorch(groups, stride, padding, dilation):
+    torch = pytest.importorskip("torch")
+    random = np.random.default_rng(1)
+    x = random.standard_normal((5, 14, 15, 12), np.float32)
+    kernel = random.standard_normal((3, 3, 12 // groups, 24), np.float32)
+    bias = random.standard_normal(24, np.float32)
+    geometry = Geometry((stride,) * 2, (dilation,) * 2, ((padding,) * 2,) * 2, groups)
+    ours = with_gradients(convolution, jnp.asarray(x), jnp.asarray(kernel), jnp.asarray(bias), geometry)
+    there = [torch.tensor(x.transpose(0, 3, 1, 2)), torch.tensor(kernel.transpose(3, 2, 0, 1)), torch.tensor(bias)]
+    for each in there:
+        each.requires_grad_()
+    y = torch.nn.functional.conv2d(*there, stride, padding, dilation, groups)
+    slope = np.asarray(jnp.cos(jnp.arange(y.numel(), dtype=jnp.float32)).astype(jnp.bfloat16), np.float32)
+    slope = slope.reshape(ours[0].shape)
+    y.backward(torch.tensor(slope.transpose(0, 3, 1, 2)))
+    theirs = [y.detach().numpy().transpose(0, 2, 3, 1), there[0].grad.numpy().transpose(0, 2, 3, 1),
+              there[1].grad.numpy().transpose(2, 3, 1, 0), there[2].grad.numpy()]  # fmt: skip
+    agree(ours, theirs, 1e-5)
+
+
+def test_sequences_are_maps_of_one_row():
+    random = np.random.default_rng(2)
+    x, kernel = jnp.asarray(random.standard_normal((3, 20, 4)), jnp.float32), jnp.ones((5, 4, 6))
+    ours = conv(x, kernel, (2,), ((1, 2),), (1,), 1, None)
+    theirs = lax.conv_general_dilated(x, kernel, (2,), ((1, 2),), dimension_numbers=("NWC", "WIO", "NWC"))
+    assert np.allclose(ours, theirs, atol=1e-5)
+
+
+def big():
+    random = np.random.default_rng(3)
+    x = jnp.asarray(random.standard_normal((64, 16, 16, 16)), jnp.float32)
+    kernel = jnp.asarray(random.standard_normal((3, 3, 16, 32)), jnp.float32)
+    return x, kernel, jnp.asarray(random.standard_normal(32), jnp.float32), Geometry((1, 1), (1, 1), SAME, 1)
+
+
+def test_sums_are_the_same_every_time():
+    first = with_gradients(convolution, *big())
+    for _ in range(20):
+        for one, other in zip(first, with_gradients(convolution, *big()), strict=True):
+            assert (one == other).all()
+
+
+def test_several_threads_at_once():
+    """Many programs that run at the same time, of several shapes, give what each gives alone."""
+    x, kernel, bias, geometry = big()
+    batches = [x[:size] for size in (1, 3, 8, 64)]
+    alone = [with_gradients(convolution, batch, kernel, bias, geometry) for batch in batches]
+    with ThreadPoolExecutor(8) as pool:
+        run = functools.partial(with_gradients, convolution)
+        futures = [pool.submit(run, batches[i % 4], kernel, bias, geometry) for i in range(64)]
+        for i, future in enumerate(futures):
+            for one, other in zip(alone[i % 4], future.result(), strict=True):
+                assert (one == other).all()
+
+
+def test_in_a_loop_and_over_a_further_axis():
+    x, kernel, bias, geometry = big()
+    images = jnp.stack([x[:2], x[2:4], x[4:6]])
+    single = jnp.stack([convolution(each, kernel, bias, geometry) for each in images])
+    assert (jax.vmap(lambda each: convolution(each, kernel, bias, geometry))(images) == single).all()
+    looped = lax.scan(lambda carry, each: (carry, convolution(each, kernel, bias, geometry)), 0, images)[1]
+    assert (looped == single).all()
+
+
+def test_the_images_slope_is_not_computed_where_nobody_asks():
+    x, kernel, bias, geometry = big()
+    step = jax.jit(jax.grad(lambda kernel: convolution(x, kernel, bias, geometry).sum()))
+    text = step.lower(kernel).compile().as_text()
+    assert "cnn_convolution_weight_gradient" in text
+    assert "cnn_convolution_input_gradient" not in text
+
+
+@pytest.mark.slow
+def test_a_million_calls_leave_nothing_behind():
+    resource = pytest.importorskip("resource")
+    x, kernel, geometry = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 2)), Geometry((1, 1), (1, 1), SAME, 1)
+
+    @jax.jit
+    def calls(x):
+        return lax.fori_loop(0, 100_000, lambda _, x: convolution(x, kernel, jnp.zeros(2), geometry) * 0.1, x)
+
+    def most():
+        calls(x).block_until_ready()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB
+
+    before = most()
+    after = [most() for _ in range(10)][-1]
+    assert after - before < 2048
