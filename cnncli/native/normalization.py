@@ -25,31 +25,32 @@ def batch_norm(
     """As ``ops.normalization.batch_norm``."""
     none = jnp.zeros(0, jnp.float32)
     scale, bias = none if scale is None else scale, none if bias is None else bias
-    return _batch_norm(x, scale, bias, jnp.zeros(0, x.dtype) if add is None else add, epsilon, relu)
+    return _batch_norm(x, scale, bias, jnp.zeros(0, x.dtype) if add is None else add, epsilon, relu)[:3]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def _batch_norm(
     x: Array, scale: Array, bias: Array, add: Array, epsilon: float, relu: bool
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array]:
+    """Outputs, mean, var, and what the mean lost when it was rounded."""
     channels = jax.ShapeDtypeStruct(x.shape[-1:], jnp.float32)
-    call = _call("cnn_batch_norm", (jax.ShapeDtypeStruct(x.shape, x.dtype), channels, channels), epsilon, relu)
+    call = _call("cnn_batch_norm", (jax.ShapeDtypeStruct(x.shape, x.dtype), *[channels] * 3), epsilon, relu)
     return tuple(call(x, scale, bias, add))
 
 
 def _forward(x: Array, scale: Array, bias: Array, add: Array, epsilon: float, relu: bool) -> Any:
-    y, mean, var = _batch_norm(x, scale, bias, add, epsilon, relu)
-    kept = (x, y if relu else jnp.zeros(0, x.dtype), scale, mean, var, bias.shape, add.shape)
-    return (y, mean, var), kept
+    y, *statistics = _batch_norm(x, scale, bias, add, epsilon, relu)
+    kept = (x, y if relu else jnp.zeros(0, x.dtype), scale, statistics, bias.shape, add.shape)
+    return (y, *statistics), kept
 
 
-def _backward(epsilon: float, relu: bool, kept: Any, slopes: tuple[Array, Array, Array]) -> Any:
+def _backward(epsilon: float, relu: bool, kept: Any, slopes: tuple[Array, ...]) -> Any:
     """The statistics' own slopes are left out: they are carried, not trained."""
-    x, y, scale, mean, var, bias, add = kept
+    x, y, scale, statistics, bias, add = kept
     shapes = [jax.ShapeDtypeStruct(shape, kind) for shape, kind in
               ((x.shape, x.dtype), (add, x.dtype), (scale.shape, jnp.float32), (bias, jnp.float32))]  # fmt: skip
     call = _call("cnn_batch_norm_gradient", shapes, epsilon, relu)
-    into_x, into_add, into_scale, into_bias = call(x, y, slopes[0], scale, mean, var)
+    into_x, into_add, into_scale, into_bias = call(x, y, slopes[0], scale, *statistics)
     return into_x, into_scale, into_bias, into_add
 
 
