@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 CONFIG = """\
 data: {source: digits, preprocess: [standardize]}
@@ -31,3 +32,29 @@ def test_four_virtual_devices_train_like_one(tmp_path):
     assert four["steps"] == one["steps"]
     assert abs(four["test"]["loss"] - one["test"]["loss"]) < 1e-3
     assert abs(four["test"]["accuracy"] - one["test"]["accuracy"]) < 0.01
+
+
+def programs_after(tmp_path, **environment):
+    """Where compiled programs are kept by a process of its own that compiles one."""
+    code = ("from cnncli.train.devices import keep_programs; import jax; folder = keep_programs();"
+            "jax.jit(lambda x: jax.lax.sort(jax.lax.sin(x) @ x))(jax.numpy.ones((50, 50))); print(folder)")  # fmt: skip
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    done = subprocess.run([sys.executable, "-c", code], env={**clean, "JAX_PLATFORMS": "cpu", "HOME": str(tmp_path),
+                          "XDG_CACHE_HOME": str(tmp_path), **environment}, capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_programs_are_kept_for_the_user_alone(tmp_path):
+    folder = Path(programs_after(tmp_path))
+    assert tmp_path in folder.parents
+    for each in (folder, folder.parent, folder.parent.parent):
+        assert each.stat().st_mode & 0o777 == 0o700
+    assert any(folder.iterdir())
+    folder.chmod(0o755)  # others may look: not used
+    assert programs_after(tmp_path) == "None"
+
+
+def test_programs_are_kept_where_somebody_says(tmp_path):
+    assert programs_after(tmp_path, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "mine")) == "None"
+    assert any((tmp_path / "mine").iterdir())
