@@ -34,13 +34,28 @@ def test_four_virtual_devices_train_like_one(tmp_path):
     assert abs(four["test"]["accuracy"] - one["test"]["accuracy"]) < 0.01
 
 
+PROGRAM = """
+import jax
+from cnncli.train.devices import keep_programs
+
+def many(x):  # takes a second to compile: short ones are not kept
+    for width in range(2, 22):
+        x = jax.lax.sort(jax.numpy.sin(x[:, :width] @ x[:width]))
+    return x
+
+folder = keep_programs()
+jax.jit(many)(jax.numpy.ones((50, 50)))
+print(folder)
+"""
+
+
 def programs_after(tmp_path, **environment):
     """Where compiled programs are kept by a process of its own that compiles one."""
-    code = ("from cnncli.train.devices import keep_programs; import jax; folder = keep_programs();"
-            "jax.jit(lambda x: jax.lax.sort(jax.lax.sin(x) @ x))(jax.numpy.ones((50, 50))); print(folder)")  # fmt: skip
     clean = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
-    done = subprocess.run([sys.executable, "-c", code], env={**clean, "JAX_PLATFORMS": "cpu", "HOME": str(tmp_path),
-                          "XDG_CACHE_HOME": str(tmp_path), **environment}, capture_output=True, text=True)  # fmt: skip
+    clean |= {"JAX_PLATFORMS": "cpu", "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env={**clean, **environment}, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -56,5 +71,6 @@ def test_programs_are_kept_for_the_user_alone(tmp_path):
 
 
 def test_programs_are_kept_where_somebody_says(tmp_path):
-    assert programs_after(tmp_path, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "mine")) == "None"
+    said = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "mine"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    assert programs_after(tmp_path, **said) == "None"
     assert any((tmp_path / "mine").iterdir())
