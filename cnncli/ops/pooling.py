@@ -26,7 +26,7 @@ def max_pool(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: 
     """Maximum of each window. ``x`` (B, *spatial, C) -> (B, *out, C); padding never wins."""
     if native.takes(x, size, padding):
         return native.max_pool(x, native.Geometry(size, stride, padding))
-    return _reduce(_first_max, pad_with(x, padding, -jnp.inf), size, stride)
+    return _max_of_slices(x, size, stride, padding)
 
 
 def sum_pool(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
@@ -66,7 +66,7 @@ def max_unpool(x: Array, pooled: Array, size: tuple[int, ...], stride: tuple[int
 
     Where overlapping windows share a maximum, the mean of theirs.
     """
-    _, put_back = jax.vjp(lambda p: max_pool(p, size, stride, padding), lax.stop_gradient(pooled))
+    _, put_back = jax.vjp(lambda p: _max_of_slices(p, size, stride, padding), lax.stop_gradient(pooled))
     (total,) = put_back(x)
     if all(s >= k for s, k in zip(stride, size, strict=True)):
         return total
@@ -93,6 +93,11 @@ def sample_pool(key: Array, x: Array, size: tuple[int, ...], stride: tuple[int, 
     for tap, upto in zip(reversed(window[:-1]), reversed(sums[:-1]), strict=True):
         y = jnp.where(drawn < upto, tap, y)
     return y
+
+
+def _max_of_slices(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
+    """Can be differentiated any number of times."""
+    return _reduce(_first_max, pad_with(x, padding, -jnp.inf), size, stride)
 
 
 def _sum(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:

@@ -131,7 +131,7 @@ OTHERS = [
      "Write 5 epochs, 5 steps or 5 %."),
     ("epochs: 3", "log_every: ¦0 steps", "train.log_every: expected more than 0, got text '0 steps'"),
     ("epochs: 3", "max_time: ¦30", "train.max_time: expected a time, got 30. Write 90 s, 30 min or 2 h."),
-    ("epochs: 3", "precision: ¦bf16", "train.precision: expected 'float32' or 'bfloat16', got text 'bf16'. "
+    ("epochs: 3", "precision: ¦bf16", "train.precision: expected 'float32', 'bfloat16' or 'auto', got text 'bf16'. "
      "Did you mean bfloat16?"),
     ("epochs: 3", "early_stop: ¦5", "train.early_stop: expected a mapping, got 5"),
     ("epochs: 3", "early_stop: {¦paitence: 5}", "train.early_stop: unknown key 'paitence'. Did you mean patience?"),
