@@ -5,6 +5,7 @@ The step is the one of ``cnn train``: the same session compiles and runs it. Lay
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def measure(loaded: Loaded, events: Events) -> dict[str, Any]:
     events.loading("timing the step", work - 2, work)
     step = median(step_seconds(session, state))
     events.loading("timing a matrix product", work - 1, work)
-    peak, call = _peak_flops(session.model.dtype), _seconds(jax.jit(jnp.negative), jnp.zeros(()))
+    peak, call = _peak_flops(session.model.dtype), _seconds(jnp.negative, jnp.zeros(()))
     events.loading("timing", work, work)
     return {
         "name": config.name,
@@ -148,8 +149,11 @@ def _predict_seconds(session: Session, state: TrainState) -> float:
     """Of a batch, through what ``cnn predict`` computes."""
     loss = session.config.train.loss
     forward = make_forward(session.config, session.model)
-    run = jax.jit(lambda weights, constants, images: loss.probabilities(forward(weights, constants, images)))
     images = jax.device_put(session.data.dataset.train.images[: session.order.batch_size], session.place.batch)
+
+    def run(weights: Any, constants: Any, images: Any) -> Any:
+        return loss.probabilities(forward(weights, constants, images))
+
     return _seconds(run, state.shipped, session.device_constants, images, budget=REPEATS * REPEAT_SECONDS)
 
 
@@ -199,11 +203,12 @@ def _layer_time(node: Node, state: TrainState, size: int, dtype: Any, by_input: 
         y, back, new = jax.vjp(wanted, params, x if by_input else (), has_aux=True)
         return y, new, back(pull)
 
-    ahead, arguments = jax.jit(forward), (params, kept, x, jax.random.key(0))
-    seconds = _seconds(ahead, *arguments)
+    arguments = params, kept, x, jax.random.key(0)
+    seconds = _seconds(forward, *arguments)
     backward = 0.0
     if params or by_input:
-        backward = max(_seconds(jax.jit(both), *arguments, ahead(*arguments)[0]) - seconds, 0.0)
+        pull = jax.tree.map(lambda leaf: _random(leaf.shape, leaf.dtype), jax.eval_shape(forward, *arguments)[0])
+        backward = max(_seconds(both, *arguments, pull) - seconds, 0.0)
     flops = 2.0 * node.macs * size * (1 + bool(params) + by_input) if "kernel" in node.weights else None
     return LayerTime(node.name, seconds, backward, flops)
 
@@ -212,10 +217,13 @@ def _peak_flops(dtype: Any) -> float:
     """Operations per second of a large matrix product in ``dtype``: XLA's own, or as a 1x1 convolution if faster."""
     n = 2048 if jax.default_backend() == "cpu" else 8192
     a, b = _random((n, n), dtype), _random((n, n), dtype)
-    dot = _seconds(jax.jit(jnp.matmul), a, b, budget=REPEAT_SECONDS)
+    dot = _seconds(jnp.matmul, a, b, budget=REPEAT_SECONDS)
     side = 32
     images, kernel = a.reshape(n // side**2, side, side, n), b[None, None]
-    product = jax.jit(lambda x, w: conv(x, w, (1, 1), ((0, 0), (0, 0)), (1, 1), 1))
+
+    def product(x: Any, w: Any) -> Any:
+        return conv(x, w, (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
+
     return 2 * n**3 / min(dot, _seconds(product, images, kernel, budget=REPEAT_SECONDS))
 
 
@@ -230,11 +238,21 @@ def _random(shape: Shape, dtype: Any) -> Any:
 
 
 def _seconds(run: Callable[..., Any], *arguments: Any, budget: float = LAYER_SECONDS) -> float:
-    """Median over several calls, about ``budget`` seconds of them, each waited for."""
+    """Median over several calls, about ``budget`` seconds of them, each waited for.
+
+    A call writes where the one before wrote, as in a loop of steps: fresh memory would take longer than the work.
+    """
+
+    @functools.partial(jax.jit, donate_argnums=0, keep_unused=True)
+    def again(out: Any, *arguments: Any) -> Any:
+        return run(*arguments)
+
+    out = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(run, *arguments))
 
     def once() -> float:
+        nonlocal out
         start = time.perf_counter()
-        jax.block_until_ready(run(*arguments))
+        out = jax.block_until_ready(again(out, *arguments))
         return time.perf_counter() - start
 
     once()  # compiles

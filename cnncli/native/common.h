@@ -165,6 +165,12 @@ inline char* offset(const ffi::AnyBuffer& buffer, int64_t bytes) {
   return static_cast<char*>(buffer.untyped_data()) + bytes;
 }
 
+// Whether the processor multiplies bfloat16 by matrix units (AMX), several times faster than float32.
+inline bool matrix_units_for_bfloat16() {
+  auto isa = dnnl::get_effective_cpu_isa();
+  return isa == dnnl::cpu_isa::avx512_core_amx || isa == dnnl::cpu_isa::avx512_core_amx_fp16;
+}
+
 // Runs a kernel; whatever it throws becomes an error of the FFI.
 template <typename F>
 ffi::Error guarded(const char* name, const F& f) {

@@ -3,40 +3,13 @@
 // The batch is split into parts, one for each of XLA's threads. Weight gradients of the parts are added in the order
 // of the parts, so that the sum depends on the number of threads but not on their timing. Kernels, biases and their
 // gradients are float32 whatever the maps are.
-#include "common.h"
+#include "convolution.h"
+#include "winograd.h"
 
 namespace cnn {
 namespace {
 
 enum Kind { kForward, kInputGradient, kWeightGradient };
-
-// geometry: stride (2), dilation (2), padding top, bottom, left, right, groups.
-struct Convolution {
-  int64_t batch, height, width, channels, filters, taps_h, taps_w, out_h, out_w;
-  Shape geometry;
-  Type type;
-
-  int64_t groups() const { return geometry[8]; }
-  double operations() const {
-    return 2.0 * batch * out_h * out_w * filters * taps_h * taps_w * (channels / groups());
-  }
-  int64_t in_bytes() const { return height * width * channels * bytes_of(type); }
-  int64_t out_bytes() const { return out_h * out_w * filters * bytes_of(type); }
-  int64_t weights() const { return taps_h * taps_w * (channels / groups()) * filters; }
-
-  Convolution with_batch(int64_t size) const {
-    Convolution other = *this;
-    other.batch = size;
-    return other;
-  }
-
-  Shape key(Kind kind, bool bias) const {
-    Shape key{kind,    bias,   static_cast<int64_t>(type), batch, height, width, channels,
-              filters, taps_h, taps_w,                     out_h, out_w};
-    key.insert(key.end(), geometry.begin(), geometry.end());
-    return key;
-  }
-};
 
 // A primitive and the layouts it wants.
 struct Op {
@@ -157,10 +130,10 @@ void over_parts(ffi::ThreadPool& pool, const Parts& parts, const void* kernel, c
   });
 }
 
-void forward(ffi::ThreadPool& pool, const Convolution& c, const ffi::AnyBuffer& x, const ffi::AnyBuffer& kernel,
+void forward(ffi::ThreadPool& pool, const Convolution& c, const ffi::AnyBuffer& x, const void* kernel,
              const void* bias, const ffi::AnyBuffer& y) {
   Parts parts(pool, kForward, c, bias != nullptr);
-  over_parts(pool, parts, kernel.untyped_data(), [&](auto& stream, const Op& op, int64_t begin, const memory& weights) {
+  over_parts(pool, parts, kernel, [&](auto& stream, const Op& op, int64_t begin, const memory& weights) {
     std::unordered_map<int, memory> args{{DNNL_ARG_SRC, at(op.in, offset(x, begin * c.in_bytes()))},
                                          {DNNL_ARG_WEIGHTS, weights},
                                          {DNNL_ARG_DST, at(op.out, offset(y, begin * c.out_bytes()))},
@@ -171,9 +144,9 @@ void forward(ffi::ThreadPool& pool, const Convolution& c, const ffi::AnyBuffer& 
 }
 
 void input_gradient(ffi::ThreadPool& pool, const Convolution& c, const ffi::AnyBuffer& slope,
-                    const ffi::AnyBuffer& kernel, const ffi::AnyBuffer& out) {
+                    const void* kernel, const ffi::AnyBuffer& out) {
   Parts parts(pool, kInputGradient, c, false);
-  over_parts(pool, parts, kernel.untyped_data(), [&](auto& stream, const Op& op, int64_t begin, const memory& weights) {
+  over_parts(pool, parts, kernel, [&](auto& stream, const Op& op, int64_t begin, const memory& weights) {
     op.primitive.execute(stream, {{DNNL_ARG_DIFF_DST, at(op.out, offset(slope, begin * c.out_bytes()))},
                                   {DNNL_ARG_WEIGHTS, weights},
                                   {DNNL_ARG_DIFF_SRC, at(op.in, offset(out, begin * c.in_bytes()))},
@@ -231,19 +204,22 @@ using OutF32 = ffi::Result<ffi::Buffer<ffi::DataType::F32>>;
 using F32 = ffi::Buffer<ffi::DataType::F32>;
 
 // x (B, H, W, C), kernel (h, w, C / groups, F), bias (F,) or (0,) -> y (B, H', W', F)
-ffi::Error Forward(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer kernel, F32 bias, Out y, Geometry geometry) {
+ffi::Error Forward(ffi::ThreadPool pool, ffi::AnyBuffer x, F32 kernel, F32 bias, Out y, Geometry geometry) {
   return guarded("convolution", [&] {
     auto c = describe(x.dimensions(), kernel.dimensions(), y->dimensions(), geometry, type_of(x));
-    forward(pool, c, x, kernel, bias.element_count() ? bias.typed_data() : nullptr, *y);
+    const float* biases = bias.element_count() ? bias.typed_data() : nullptr;
+    if (winograd_fits(c)) return winograd_forward(pool, c, x.untyped_data(), kernel.typed_data(), biases, y->untyped_data());
+    forward(pool, c, x, kernel.typed_data(), biases, *y);
   });
 }
 
 // slope (B, H', W', F) of y, kernel -> slope (B, H, W, C) of x
-ffi::Error InputGradient(ffi::ThreadPool pool, ffi::AnyBuffer slope, ffi::AnyBuffer kernel, Out out,
+ffi::Error InputGradient(ffi::ThreadPool pool, ffi::AnyBuffer slope, F32 kernel, Out out,
                          Geometry geometry) {
   return guarded("convolution's input gradient", [&] {
     auto c = describe(out->dimensions(), kernel.dimensions(), slope.dimensions(), geometry, type_of(slope));
-    input_gradient(pool, c, slope, kernel, *out);
+    if (winograd_fits(c)) return winograd_input_gradient(pool, c, slope.untyped_data(), kernel.typed_data(), out->untyped_data());
+    input_gradient(pool, c, slope, kernel.typed_data(), *out);
   });
 }
 
@@ -252,7 +228,9 @@ ffi::Error WeightGradient(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer
                           Geometry geometry) {
   return guarded("convolution's weight gradient", [&] {
     auto c = describe(x.dimensions(), kernel->dimensions(), slope.dimensions(), geometry, type_of(x));
-    weight_gradient(pool, c, x, slope, kernel->typed_data(), bias->element_count() ? bias->typed_data() : nullptr);
+    float *into_kernel = kernel->typed_data(), *into_bias = bias->element_count() ? bias->typed_data() : nullptr;
+    if (winograd_fits(c)) return winograd_weight_gradient(pool, c, x.untyped_data(), slope.untyped_data(), into_kernel, into_bias);
+    weight_gradient(pool, c, x, slope, into_kernel, into_bias);
   });
 }
 
@@ -267,7 +245,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_convolution, cnn::Forward,
                               Ffi::Bind()
                                   .Ctx<cnn::ffi::ThreadPool>()
                                   .Arg<AnyBuffer>()
-                                  .Arg<AnyBuffer>()
+                                  .Arg<Plain>()
                                   .Arg<Plain>()
                                   .Ret<AnyBuffer>()
                                   .Attr<cnn::Geometry>("geometry"));
@@ -275,7 +253,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_convolution_input_gradient, cnn::InputGradient
                               Ffi::Bind()
                                   .Ctx<cnn::ffi::ThreadPool>()
                                   .Arg<AnyBuffer>()
-                                  .Arg<AnyBuffer>()
+                                  .Arg<Plain>()
                                   .Ret<AnyBuffer>()
                                   .Attr<cnn::Geometry>("geometry"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_convolution_weight_gradient, cnn::WeightGradient,
@@ -293,15 +271,13 @@ extern "C" int cnn_ffi_minor() { return XLA_FFI_API_MINOR; }
 
 // 0: no bfloat16 convolutions, 1: there (AVX-512), 2: by matrix units (AMX), where they are several times faster.
 extern "C" int cnn_bfloat16() {
+  if (cnn::matrix_units_for_bfloat16()) return 2;
   switch (dnnl::get_effective_cpu_isa()) {
     case dnnl::cpu_isa::avx512_core:
     case dnnl::cpu_isa::avx512_core_vnni:
     case dnnl::cpu_isa::avx512_core_bf16:
     case dnnl::cpu_isa::avx512_core_fp16:
       return 1;
-    case dnnl::cpu_isa::avx512_core_amx:
-    case dnnl::cpu_isa::avx512_core_amx_fp16:
-      return 2;
     default:
       return 0;
   }

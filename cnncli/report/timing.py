@@ -43,7 +43,8 @@ def time_legend(document: dict[str, Any]) -> str:
         f"Medians for a batch of random images. Each layer is timed alone, a call of its own (which takes "
         f"{_figure(document['call_ms'])} ms even for nothing); in the step XLA fuses layers and adds loss, optimizer "
         f"and preprocessing, so the shares do not sum up to 100 %. Peak: {document['peak_gflops']:,.0f} GFLOP/s, "
-        f"measured with a large {document['precision']} matrix product."
+        f"measured with a large {document['precision']} matrix product. GFLOP/s count the definition's operations; "
+        "Winograd's algorithm for 3x3 convolutions multiplies 4 times where it does 9, and so may exceed the peak."
     )
 
 

@@ -1,6 +1,7 @@
 """The convolution kernels against XLA's own convolutions and PyTorch's."""
 
 import functools
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -55,6 +56,17 @@ def cases(draw):
     return batch, sides, groups, inputs, outputs, taps, Geometry(stride, dilation, padding, groups), draw(st.booleans())
 
 
+@st.composite
+def minimal_filtering(draw):
+    """Cases that Winograd's algorithm takes: 3x3, stride 1, vectors of channels, many 2x2 tiles."""
+    inputs, outputs = (16 * draw(st.integers(1, 3)) for _ in "io")
+    padding = tuple((draw(st.integers(0, 3)), draw(st.integers(0, 3))) for _ in "hw")
+    sides = [max(1, 3 - sum(pad)) + draw(st.integers(0, 13)) for pad in padding]
+    tiles = math.prod((side + sum(pad) - 1) // 2 for side, pad in zip(sides, padding, strict=True))
+    batch = 56 // tiles + draw(st.integers(1, 5))
+    return batch, sides, 1, inputs, outputs, (3, 3), Geometry((1, 1), (1, 1), padding, 1), draw(st.booleans())
+
+
 def arrays(case, kind=jnp.float32):
     batch, sides, groups, inputs, outputs, taps, geometry, biased = case
     random = np.random.default_rng(0)
@@ -76,15 +88,24 @@ def test_like_xla(case):
     agree(with_gradients(convolution, *arrays(case)), with_gradients(by_xla, *arrays(case)), 1e-5)
 
 
+@settings(max_examples=25, deadline=None)
+@example((3, [32, 32], 1, 16, 16, (3, 3), Geometry((1, 1), (1, 1), SAME, 1), True))
+@example((57, [1, 1], 1, 16, 48, (3, 3), Geometry((1, 1), (1, 1), SAME, 1), True))  # one pixel, one tile
+@example((2, [13, 13], 1, 256, 64, (3, 3), Geometry((1, 1), (1, 1), SAME, 1), False))
+@given(minimal_filtering())
+def test_minimal_filtering_like_xla(case):
+    agree(with_gradients(convolution, *arrays(case)), with_gradients(by_xla, *arrays(case)), 1e-5)
+
+
 @pytest.mark.slow
 @settings(max_examples=400, deadline=None)
-@given(cases())
+@given(st.one_of(cases(), minimal_filtering()))
 def test_like_xla_at_length(case):
     agree(with_gradients(convolution, *arrays(case)), with_gradients(by_xla, *arrays(case)), 1e-5)
 
 
-@settings(max_examples=8, deadline=None)
-@given(cases())
+@settings(max_examples=12, deadline=None)
+@given(st.one_of(cases(), minimal_filtering()))
 def test_bfloat16_within_its_precision(case):
     """Against float32 on the same rounded images: what is added up in float32 is rounded once (2^-9) or twice."""
     x, kernel, bias, geometry = arrays(case, jnp.bfloat16)
@@ -137,6 +158,16 @@ def test_sums_are_the_same_every_time():
     for _ in range(20):
         for one, other in zip(first, with_gradients(convolution, *big()), strict=True):
             assert (one == other).all()
+
+
+def test_a_value_that_is_no_number_spreads_as_far_as_its_taps():
+    """Nothing of a tile that is partly outside, or of another block, gets into a map."""
+    x, kernel, bias, geometry = big()
+    for kind in (jnp.float32, jnp.bfloat16):
+        y = np.asarray(convolution(x.at[5, 0, 0, 3].set(jnp.nan).astype(kind), kernel, bias, geometry), np.float32)
+        there = np.isnan(y).any(axis=3)
+        assert there[5, :2, :2].all()
+        assert there.sum() == 4
 
 
 def test_several_threads_at_once():

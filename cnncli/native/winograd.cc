@@ -1,0 +1,421 @@
+// Winograd's minimal filtering F(2x2, 3x3), by Lavin and Gray (2016), "Fast Algorithms for Convolutional Neural
+// Networks", for AVX-512; in float32 whatever the maps are. With B, G and A of their section 4.1, a 2x2 tile y of outputs is
+//
+//   y = A^T [sum over channels of (G g G^T) * (B^T d B)] A
+//
+// of 3x3 kernels g and 4x4 patches d of inputs; its gradient by g is G^T [sum over tiles of (A dy A^T) * (B^T d B)] G.
+// The sums are 16 matrix products, one for each place of a 4x4 patch. The input gradient is the convolution of the
+// slope with the kernel turned round.
+#include "winograd.h"
+
+#include <immintrin.h>
+
+#include "values.h"
+
+namespace cnn {
+namespace {
+
+constexpr int64_t kLanes = 16, kPlaces = 16;  // floats in a vector; places of a 4x4 patch
+
+// A map (B, H, W, C) cut into 2x2 tiles, or read as the 4x4 patches that give the tiles of another map.
+template <typename T>
+struct Map {
+  T* data;
+  int64_t height, width, channels, top, left;  // where the first patch begins: `top` rows above the map
+};
+
+// The 2x2 tiles of a map, numbered through all images.
+struct Tiles {
+  int64_t batch, down, across;
+  Tiles(int64_t batch, int64_t height, int64_t width) : batch(batch), down((height + 1) / 2), across((width + 1) / 2) {}
+  int64_t count() const { return batch * down * across; }
+};
+
+constexpr int64_t kBlock = 28;  // tiles at once: 28 rows of 1 vector, or twice 14 of 2, fill the registers
+
+// Where the tiles of a block are: image, and the first pixel in it (of the 2x2 tile, not of its patch).
+struct Place {
+  int64_t image, row, column;
+};
+struct Block {
+  int64_t size;
+  Place places[kBlock];
+
+  Block(const Tiles& tiles, int64_t first, int64_t end) : size(std::min(kBlock, end - first)) {
+    int64_t line = first / tiles.across;
+    Place at{line / tiles.down, 2 * (line % tiles.down), 2 * (first % tiles.across)};
+    for (int64_t i = 0; i < size; ++i) {
+      places[i] = at;
+      if ((at.column += 2) < 2 * tiles.across) continue;
+      at.column = 0;
+      if ((at.row += 2) < 2 * tiles.down) continue;
+      at.row = 0, ++at.image;
+    }
+  }
+};
+
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512vl,fma")
+#define CNN_UNROLL _Pragma("GCC unroll 32")
+
+using Vector = __m512;
+
+// 16 values, those of `mask`, the others zero; and 16 values stored.
+inline Vector load_some(__mmask16 mask, const float* x) { return _mm512_maskz_loadu_ps(mask, x); }
+inline Vector load_some(__mmask16 mask, const Half* x) {
+  __m512i bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+}
+inline void store_all(float* y, Vector value) { _mm512_storeu_ps(y, value); }
+inline __m512i to_half(Vector value) {  // to nearest, ties to even; a NaN stays one
+  __m512i bits = _mm512_castps_si512(value), one = _mm512_set1_epi32(1);
+  __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), one);
+  __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+  return _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q), _mm512_set1_epi32(0x7fc0));
+}
+inline void store_all(Half* y, Vector value) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), _mm512_cvtepi32_epi16(to_half(value)));
+}
+
+// 16 channels of the pixels of a SIZE x SIZE patch, zero outside the map.
+template <int SIZE, typename T>
+inline void read_patch(const Map<T>& map, int64_t image, int64_t row, int64_t column, int64_t channel,
+                       Vector (&out)[SIZE][SIZE]) {
+  const T* first = map.data + ((image * map.height + row) * map.width + column) * map.channels + channel;
+  if (row >= 0 && column >= 0 && row + SIZE <= map.height && column + SIZE <= map.width) {
+    CNN_UNROLL for (int i = 0; i < SIZE; ++i) CNN_UNROLL for (int j = 0; j < SIZE; ++j)
+      out[i][j] = load_some(0xffff, first + (i * map.width + j) * map.channels);
+    return;
+  }
+  CNN_UNROLL for (int i = 0; i < SIZE; ++i) CNN_UNROLL for (int j = 0; j < SIZE; ++j) {
+    bool inside = (row + i >= 0) & (row + i < map.height) & (column + j >= 0) & (column + j < map.width);
+    out[i][j] = load_some(static_cast<__mmask16>(-inside), first + (i * map.width + j) * map.channels);
+  }
+}
+
+// B^T d B of a patch, place p at out + p * stride.
+inline void transform_patch(const Vector (&d)[4][4], float* out, int64_t stride) {
+  Vector t[4][4];
+  CNN_UNROLL for (int j = 0; j < 4; ++j) {
+    t[0][j] = d[0][j] - d[2][j], t[1][j] = d[1][j] + d[2][j];
+    t[2][j] = d[2][j] - d[1][j], t[3][j] = d[1][j] - d[3][j];
+  }
+  CNN_UNROLL for (int i = 0; i < 4; ++i) {
+    float* at = out + 4 * i * stride;
+    _mm512_storeu_ps(at, t[i][0] - t[i][2]);
+    _mm512_storeu_ps(at + stride, t[i][1] + t[i][2]);
+    _mm512_storeu_ps(at + 2 * stride, t[i][2] - t[i][1]);
+    _mm512_storeu_ps(at + 3 * stride, t[i][1] - t[i][3]);
+  }
+}
+
+// A dy A^T of a tile's slope.
+inline void transform_slope(const Vector (&d)[2][2], float* out, int64_t stride) {
+  Vector t[4][2];
+  CNN_UNROLL for (int j = 0; j < 2; ++j) {
+    t[0][j] = d[0][j], t[1][j] = d[0][j] + d[1][j], t[2][j] = d[0][j] - d[1][j];
+    t[3][j] = _mm512_setzero_ps() - d[1][j];
+  }
+  CNN_UNROLL for (int i = 0; i < 4; ++i) {
+    float* at = out + 4 * i * stride;
+    _mm512_storeu_ps(at, t[i][0]);
+    _mm512_storeu_ps(at + stride, t[i][0] + t[i][1]);
+    _mm512_storeu_ps(at + 2 * stride, t[i][0] - t[i][1]);
+    _mm512_storeu_ps(at + 3 * stride, _mm512_setzero_ps() - t[i][1]);
+  }
+}
+
+// A^T m A + bias of 16 filters, where the tile lies within the map.
+template <typename T>
+inline void write_tile(const float* m, int64_t stride, Vector bias, const Map<T>& map, const Place& place,
+                       int64_t filter) {
+  Vector t[2][4];
+  CNN_UNROLL for (int j = 0; j < 4; ++j) {
+    Vector rows[4];
+    CNN_UNROLL for (int i = 0; i < 4; ++i) rows[i] = _mm512_loadu_ps(m + (4 * i + j) * stride);
+    t[0][j] = rows[0] + rows[1] + rows[2], t[1][j] = rows[1] - rows[2] - rows[3];
+  }
+  T* first = map.data + ((place.image * map.height + place.row) * map.width + place.column) * map.channels + filter;
+  bool right = place.column + 1 < map.width;
+  for (int i = 0; i < 2 && place.row + i < map.height; ++i) {
+    T* at = first + i * map.width * map.channels;
+    store_all(at, t[i][0] + t[i][1] + t[i][2] + bias);
+    if (right) store_all(at + map.channels, t[i][1] - t[i][2] - t[i][3] + bias);
+  }
+}
+
+// G g G^T of a kernel's taps, 16 outputs at once.
+inline void transform_kernel(const Vector (&g)[3][3], float* out, int64_t stride) {
+  const Vector half = _mm512_set1_ps(0.5f);
+  Vector t[4][3];
+  CNN_UNROLL for (int j = 0; j < 3; ++j) {
+    t[0][j] = g[0][j], t[1][j] = half * (g[0][j] + g[1][j] + g[2][j]);
+    t[2][j] = half * (g[0][j] - g[1][j] + g[2][j]), t[3][j] = g[2][j];
+  }
+  CNN_UNROLL for (int i = 0; i < 4; ++i) {
+    float* at = out + 4 * i * stride;
+    _mm512_storeu_ps(at, t[i][0]);
+    _mm512_storeu_ps(at + stride, half * (t[i][0] + t[i][1] + t[i][2]));
+    _mm512_storeu_ps(at + 2 * stride, half * (t[i][0] - t[i][1] + t[i][2]));
+    _mm512_storeu_ps(at + 3 * stride, t[i][2]);
+  }
+}
+
+// G^T v G: the gradient of 3x3 kernels from that of their transforms, place p at v + p * stride.
+inline void gradient_of_kernel(const float* v, int64_t stride, float* out, int64_t tap_stride) {
+  const Vector half = _mm512_set1_ps(0.5f);
+  Vector t[3][4];
+  CNN_UNROLL for (int j = 0; j < 4; ++j) {
+    Vector rows[4];
+    CNN_UNROLL for (int i = 0; i < 4; ++i) rows[i] = _mm512_loadu_ps(v + (4 * i + j) * stride);
+    Vector sum = half * (rows[1] + rows[2]);
+    t[0][j] = rows[0] + sum, t[1][j] = half * (rows[1] - rows[2]), t[2][j] = rows[3] + sum;
+  }
+  CNN_UNROLL for (int i = 0; i < 3; ++i) {
+    Vector sum = half * (t[i][1] + t[i][2]);
+    float* at = out + 3 * i * tap_stride;
+    _mm512_storeu_ps(at, t[i][0] + sum);
+    _mm512_storeu_ps(at + tap_stride, half * (t[i][1] - t[i][2]));
+    _mm512_storeu_ps(at + 2 * tap_stride, t[i][3] + sum);
+  }
+}
+
+// out[m][n] = (kAdd: out[m][n]) + sum over groups and k of a[group * 16 kBlock + m * kRow + k * kStep] * b[...][n], ROWS x
+// 16 COLUMNS of them, lines of b and out one behind the other.
+template <int ROWS, int COLUMNS, int kRow, int kStep, bool kAdd>
+inline void multiply(const float* a, const float* b, int64_t groups, int64_t count, float* out) {
+  Vector sums[ROWS][COLUMNS];
+  CNN_UNROLL for (int m = 0; m < ROWS; ++m) CNN_UNROLL for (int n = 0; n < COLUMNS; ++n)
+    sums[m][n] = kAdd ? _mm512_loadu_ps(out + (m * COLUMNS + n) * kLanes) : _mm512_setzero_ps();
+  for (int64_t group = 0; group < groups; ++group, a += kLanes * kBlock) {
+    const float* factors = a;
+    for (int64_t k = 0; k < count; ++k, factors += kStep, b += COLUMNS * kLanes) {
+      Vector line[COLUMNS];
+      CNN_UNROLL for (int n = 0; n < COLUMNS; ++n) line[n] = _mm512_loadu_ps(b + n * kLanes);
+      CNN_UNROLL for (int m = 0; m < ROWS; ++m) {
+        Vector factor = _mm512_set1_ps(factors[m * kRow]);
+        CNN_UNROLL for (int n = 0; n < COLUMNS; ++n) sums[m][n] = _mm512_fmadd_ps(factor, line[n], sums[m][n]);
+      }
+    }
+  }
+  CNN_UNROLL for (int m = 0; m < ROWS; ++m) CNN_UNROLL for (int n = 0; n < COLUMNS; ++n)
+    _mm512_storeu_ps(out + (m * COLUMNS + n) * kLanes, sums[m][n]);
+}
+
+// Kernels (3, 3, C, F), rounded to T, as panels [F / panel][place][C][panel]: those of inputs [begin, end). `turned`:
+// rotated by 180 degrees, filters as inputs and channels as outputs.
+template <typename T>
+void transform_kernels(const float* kernel, int64_t channels, int64_t filters, bool turned, int64_t panel,
+                       int64_t begin, int64_t end, float* out) {
+  int64_t inputs = turned ? filters : channels, outputs = turned ? channels : filters;
+  const __m512i lines = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                                           _mm512_set1_epi32(static_cast<int>(filters)));
+  for (int64_t to = 0; to < outputs; to += kLanes)
+    for (int64_t from = begin; from < end; ++from) {
+      Vector taps[3][3];
+      CNN_UNROLL for (int i = 0; i < 3; ++i) CNN_UNROLL for (int j = 0; j < 3; ++j) {
+        const float* straight = kernel + ((3 * i + j) * channels + from) * filters + to;
+        const float* rotated = kernel + ((8 - 3 * i - j) * channels + to) * filters + from;
+        taps[i][j] = turned ? _mm512_i32gather_ps(lines, rotated, 4) : _mm512_loadu_ps(straight);
+        if (sizeof(T) == sizeof(Half))
+          taps[i][j] = _mm512_castsi512_ps(_mm512_slli_epi32(to_half(taps[i][j]), 16));
+      }
+      transform_kernel(taps, out + (to / panel * kPlaces * inputs + from) * panel + to % panel, inputs * panel);
+    }
+}
+
+// The patches of a block transformed, (place, C / 16, tile, 16).
+template <typename T>
+void transform_patches(const Map<T>& map, const Block& block, float* out) {
+  for (int64_t tile = 0; tile < block.size; ++tile) {
+    const Place& at = block.places[tile];
+    for (int64_t c = 0; c < map.channels; c += kLanes) {
+      Vector d[4][4];
+      read_patch(map, at.image, at.row - map.top, at.column - map.left, c, d);
+      transform_patch(d, out + c * kBlock + tile * kLanes, kBlock * map.channels);
+    }
+  }
+}
+
+// One block's patches times the kernels, tiles of outputs written. `room`: for the transformed patches, and for
+// products (place, tile, panel).
+template <int COLUMNS, typename T>
+void convolve_block(const Map<T>& in, const Map<T>& out, const Block& block, const float* kernels, const float* bias,
+                    float* room) {
+  constexpr int kRows = 28 / COLUMNS, kPanel = COLUMNS * kLanes;
+  int64_t patch = kBlock * in.channels;
+  float* products = room + kPlaces * patch;
+  transform_patches(in, block, room);
+  for (int64_t panel = 0; panel < out.channels; panel += kPanel) {
+    const float* factors = kernels + panel * kPlaces * in.channels;
+    for (int64_t p = 0; p < kPlaces; ++p)
+      for (int64_t tile = 0; tile < block.size; tile += kRows)
+        multiply<kRows, COLUMNS, kLanes, 1, false>(room + p * patch + tile * kLanes, factors + p * in.channels * kPanel,
+                                                   in.channels / kLanes, kLanes,
+                                                   products + (p * kBlock + tile) * kPanel);
+    for (int64_t n = 0; n < kPanel; n += kLanes) {
+      Vector biases = bias ? _mm512_loadu_ps(bias + panel + n) : _mm512_setzero_ps();
+      for (int64_t tile = 0; tile < block.size; ++tile)
+        write_tile(products + tile * kPanel + n, kBlock * kPanel, biases, out, block.places[tile], panel + n);
+    }
+  }
+}
+
+// One block's share of the gradient of the transformed kernels, added to sums (F / panel, place, C, panel).
+template <int COLUMNS, typename T>
+void gradient_block(const Map<T>& in, const Map<T>& slope, const Block& block, float* sums, float* room) {
+  constexpr int kRows = 16 / COLUMNS, kPanel = COLUMNS * kLanes;
+  int64_t patch = kBlock * in.channels;
+  float* slopes = room + kPlaces * patch;  // (place, tile, panel)
+  transform_patches(in, block, room);
+  for (int64_t panel = 0; panel < slope.channels; panel += kPanel) {
+    for (int64_t tile = 0; tile < block.size; ++tile)
+      for (int64_t n = 0; n < kPanel; n += kLanes) {
+        const Place& at = block.places[tile];
+        Vector d[2][2];
+        read_patch(slope, at.image, at.row, at.column, panel + n, d);
+        transform_slope(d, slopes + tile * kPanel + n, kBlock * kPanel);
+      }
+    float* into = sums + panel * kPlaces * in.channels;
+    for (int64_t p = 0; p < kPlaces; ++p)
+      for (int64_t m = 0; m < in.channels; m += kRows)
+        multiply<kRows, COLUMNS, 1, kLanes, true>(room + p * patch + m / kLanes * kLanes * kBlock + m % kLanes,
+                                                  slopes + p * kBlock * kPanel, 1, block.size,
+                                                  into + (p * in.channels + m) * kPanel);
+  }
+}
+
+// (3, 3, C, F) from sums (F / panel, place, C, panel), of channels [begin, end).
+void gradient_of_kernels(const float* sums, int64_t channels, int64_t filters, int64_t panel, int64_t begin,
+                         int64_t end, float* out) {
+  for (int64_t f = 0; f < filters; f += kLanes)
+    for (int64_t c = begin; c < end; ++c)
+      gradient_of_kernel(sums + (f / panel * kPlaces * channels + c) * panel + f % panel, channels * panel,
+                         out + c * filters + f, channels * filters);
+}
+#pragma GCC pop_options
+
+int64_t panel_of(int64_t filters) { return filters % (2 * kLanes) == 0 ? 2 * kLanes : kLanes; }
+
+template <typename T>
+void convolve(ffi::ThreadPool& pool, const Convolution& c, const Map<T>& in, const Map<T>& out, const float* kernel,
+              bool turned, const float* bias) {
+  int64_t panel = panel_of(out.channels);
+  float* kernels = static_cast<float*>(scratch(kWeights, kPlaces * c.channels * c.filters * sizeof(float)));
+  int64_t pieces = split(pool, in.channels, 50.0 * c.channels * c.filters);
+  parallel(pool, pieces, [&](int64_t piece) {
+    Range range = part_of(in.channels, pieces, piece);
+    transform_kernels<T>(kernel, c.channels, c.filters, turned, panel, range.begin, range.begin + range.size, kernels);
+  });
+  Tiles tiles(c.batch, out.height, out.width);
+  int64_t parts = split(pool, tiles.count(), c.operations());
+  parallel(pool, parts, [&](int64_t part) {
+    float* room = static_cast<float*>(scratch(kScratchpad, kPlaces * kBlock * (in.channels + panel) * sizeof(float)));
+    Range range = part_of(tiles.count(), parts, part);
+    int64_t end = range.begin + range.size;
+    for (int64_t first = range.begin; first < end; first += kBlock) {
+      Block block(tiles, first, end);
+      if (panel == 2 * kLanes)
+        convolve_block<2>(in, out, block, kernels, bias, room);
+      else
+        convolve_block<1>(in, out, block, kernels, bias, room);
+    }
+  });
+}
+
+// The maps of a convolution, read from `top` rows above and `left` columns before them.
+template <typename T>
+Map<T> map_in(const Convolution& c, const void* x, int64_t top = 0, int64_t left = 0) {
+  return {static_cast<T*>(const_cast<void*>(x)), c.height, c.width, c.channels, top, left};
+}
+template <typename T>
+Map<T> map_out(const Convolution& c, const void* y, int64_t top = 0, int64_t left = 0) {
+  return {static_cast<T*>(const_cast<void*>(y)), c.out_h, c.out_w, c.filters, top, left};
+}
+
+template <typename T>
+void weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const Map<T>& in, const Map<T>& slope,
+                     float* into_kernel, float* into_bias) {
+  Tiles tiles(c.batch, slope.height, slope.width);
+  int64_t parts = split(pool, tiles.count(), c.operations()), size = kPlaces * c.channels * c.filters,
+          panel = panel_of(c.filters);
+  float* sums = static_cast<float*>(scratch(kPartial, parts * size * sizeof(float)));
+  parallel(pool, parts, [&](int64_t part) {
+    float* room = static_cast<float*>(
+        scratch(kScratchpad, kPlaces * kBlock * (c.channels + panel) * sizeof(float)));
+    std::fill(sums + part * size, sums + (part + 1) * size, 0.f);
+    Range range = part_of(tiles.count(), parts, part);
+    int64_t end = range.begin + range.size;
+    for (int64_t first = range.begin; first < end; first += kBlock) {
+      Block block(tiles, first, end);
+      if (panel == 2 * kLanes)
+        gradient_block<2>(in, slope, block, sums + part * size, room);
+      else
+        gradient_block<1>(in, slope, block, sums + part * size, room);
+    }
+  });
+  int64_t pieces = split(pool, c.channels, 60.0 * c.channels * c.filters);
+  parallel(pool, pieces, [&](int64_t piece) {
+    Range range = part_of(size, pieces, piece);
+    for (int64_t i = range.begin, end = i + range.size; i < end; ++i)
+      for (int64_t part = 1; part < parts; ++part) sums[i] += sums[part * size + i];
+  });
+  parallel(pool, pieces, [&](int64_t piece) {
+    Range range = part_of(c.channels, pieces, piece);
+    gradient_of_kernels(sums, c.channels, c.filters, panel, range.begin, range.begin + range.size, into_kernel);
+  });
+  if (!into_bias) return;
+  std::vector<double> totals(c.filters);
+  for (int64_t i = 0, end = c.batch * c.out_h * c.out_w; i < end; ++i)
+    for (int64_t f = 0; f < c.filters; ++f) totals[f] += load(slope.data + i * c.filters + f);
+  std::copy(totals.begin(), totals.end(), into_bias);
+}
+
+// f(a value of the type of the maps)
+template <typename F>
+void with_type(Type type, const F& f) {
+  if (type == Type::f32)
+    f(float());
+  else
+    f(Half());
+}
+
+}  // namespace
+
+bool winograd_fits(const Convolution& c) {
+  static const bool able = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+  static const bool matrix_units = matrix_units_for_bfloat16();
+  const Shape& g = c.geometry;
+  bool plain = c.taps_h == 3 && c.taps_w == 3 && g[0] == 1 && g[1] == 1 && g[2] == 1 && g[3] == 1 && g[8] == 1;
+  bool vectors = c.channels % kLanes == 0 && c.filters % kLanes == 0;
+  bool many = Tiles(c.batch, c.out_h, c.out_w).count() >= 2 * kBlock;
+  return able && plain && vectors && many && (c.type == Type::f32 || !matrix_units);
+}
+
+void winograd_forward(ffi::ThreadPool& pool, const Convolution& c, const void* x, const float* kernel,
+                      const float* bias, void* y) {
+  with_type(c.type, [&](auto value) {
+    using T = decltype(value);
+    convolve(pool, c, map_in<T>(c, x, c.geometry[4], c.geometry[6]), map_out<T>(c, y), kernel, false, bias);
+  });
+}
+
+void winograd_input_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* slope, const float* kernel,
+                             void* into_x) {
+  with_type(c.type, [&](auto value) {
+    using T = decltype(value);
+    Map<T> out = map_out<T>(c, slope, 2 - c.geometry[4], 2 - c.geometry[6]);
+    convolve(pool, c, out, map_in<T>(c, into_x), kernel, true, nullptr);
+  });
+}
+
+void winograd_weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* x, const void* slope,
+                              float* into_kernel, float* into_bias) {
+  with_type(c.type, [&](auto value) {
+    using T = decltype(value);
+    Map<T> in = map_in<T>(c, x, c.geometry[4], c.geometry[6]);
+    weight_gradient(pool, c, in, map_out<T>(c, slope), into_kernel, into_bias);
+  });
+}
+
+}  // namespace cnn
