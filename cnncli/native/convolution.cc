@@ -4,6 +4,8 @@
 // of the parts, so that the sum depends on the number of threads but not on their timing. Kernels, biases and their
 // gradients are float32 whatever the maps are.
 #include "convolution.h"
+#include "narrow.h"
+#include "vectors.h"
 #include "winograd.h"
 
 namespace cnn {
@@ -198,6 +200,48 @@ void weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const ffi::Any
   if (bias) add_up(pool, partials + parts.count * size, parts.count, c.filters, bias);
 }
 
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512vl,fma")
+// sums[f] += x[row][f], rows a block at a time in float32.
+template <typename T>
+void add_rows(const T* x, int64_t rows, int64_t filters, double* sums) {
+  constexpr int64_t kBlock = 512;
+  for (int64_t f = 0; f < filters; f += kLanes)
+    for (int64_t block = 0; block < rows; block += kBlock) {
+      Mask mask = first_lanes(filters - f);
+      Vector even = _mm512_setzero_ps(), odd = even;
+      int64_t row = block, end = std::min(rows, block + kBlock);
+      for (; row + 1 < end; row += 2) {
+        even += load(mask, x + row * filters + f);
+        odd += load(mask, x + (row + 1) * filters + f);
+      }
+      if (row < end) even += load(mask, x + row * filters + f);
+      alignas(64) float total[kLanes];
+      _mm512_store_ps(total, even + odd);
+      for (int64_t i = 0; i < std::min(kLanes, filters - f); ++i) sums[f + i] += total[i];
+    }
+}
+#pragma GCC pop_options
+
+// The bias' share of a weight gradient that is not oneDNN's: the sum over all pixels.
+void bias_gradient(ffi::ThreadPool& pool, const Convolution& c, const ffi::AnyBuffer& slope, float* out) {
+  int64_t rows = c.batch * c.out_h * c.out_w, parts = split(pool, rows, 1.0 * rows * c.filters);
+  std::vector<std::vector<double>> sums(parts, std::vector<double>(c.filters));
+  parallel(pool, parts, [&](int64_t part) {
+    Range range = part_of(rows, parts, part);
+    const char* from = offset(slope, range.begin * c.filters * bytes_of(c.type));
+    if (c.type == Type::f32)
+      add_rows(reinterpret_cast<const float*>(from), range.size, c.filters, sums[part].data());
+    else
+      add_rows(reinterpret_cast<const Half*>(from), range.size, c.filters, sums[part].data());
+  });
+  for (int64_t f = 0; f < c.filters; ++f) {
+    double total = 0;
+    for (auto& sum : sums) total += sum[f];
+    out[f] = static_cast<float>(total);
+  }
+}
+
 using Geometry = ffi::Span<const int64_t>;
 using Out = ffi::Result<ffi::AnyBuffer>;
 using OutF32 = ffi::Result<ffi::Buffer<ffi::DataType::F32>>;
@@ -219,6 +263,7 @@ ffi::Error InputGradient(ffi::ThreadPool pool, ffi::AnyBuffer slope, F32 kernel,
   return guarded("convolution's input gradient", [&] {
     auto c = describe(out->dimensions(), kernel.dimensions(), slope.dimensions(), geometry, type_of(slope));
     if (winograd_fits(c)) return winograd_input_gradient(pool, c, slope.untyped_data(), kernel.typed_data(), out->untyped_data());
+    if (narrow_input_fits(c)) return narrow_input_gradient(pool, c, slope.untyped_data(), kernel.typed_data(), out->untyped_data());
     input_gradient(pool, c, slope, kernel.typed_data(), *out);
   });
 }
@@ -229,8 +274,11 @@ ffi::Error WeightGradient(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer
   return guarded("convolution's weight gradient", [&] {
     auto c = describe(x.dimensions(), kernel->dimensions(), slope.dimensions(), geometry, type_of(x));
     float *into_kernel = kernel->typed_data(), *into_bias = bias->element_count() ? bias->typed_data() : nullptr;
-    if (winograd_fits(c)) return winograd_weight_gradient(pool, c, x.untyped_data(), slope.untyped_data(), into_kernel, into_bias);
-    weight_gradient(pool, c, x, slope, into_kernel, into_bias);
+    bool winograd = winograd_fits(c), narrow = narrow_weight_fits(c);
+    if (winograd) winograd_weight_gradient(pool, c, x.untyped_data(), slope.untyped_data(), into_kernel);
+    if (narrow) narrow_weight_gradient(pool, c, x.untyped_data(), slope.untyped_data(), into_kernel);
+    if ((winograd || narrow) && into_bias) bias_gradient(pool, c, slope, into_bias);
+    if (!winograd && !narrow) weight_gradient(pool, c, x, slope, into_kernel, into_bias);
   });
 }
 

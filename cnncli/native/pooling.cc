@@ -3,7 +3,7 @@
 // Forward notes which tap of the window won, so that the gradient is a walk over the outputs. The first of equal
 // values wins, and a NaN wins over everything, as in ops/pooling.py and PyTorch.
 #include "common.h"
-#include "values.h"
+#include "vectors.h"
 
 namespace cnn {
 namespace {
@@ -16,16 +16,30 @@ struct Pooling {
   double operations() const { return 2.0 * batch * out_h * out_w * channels * taps_h * taps_w; }
   int64_t in_values() const { return height * width * channels; }
   int64_t out_values() const { return out_h * out_w * channels; }
+};
 
-  // f(tap, input row and column) for each tap of the window at (row, column) that lies on the map.
-  template <typename F>
-  CNN_INLINE void taps(int64_t row, int64_t column, const F& f) const {
-    for (int64_t i = 0; i < taps_h; ++i)
-      for (int64_t j = 0; j < taps_w; ++j) {
-        int64_t y = row * stride_h - top + i, x = column * stride_w - left + j;
-        if (y >= 0 && y < height && x >= 0 && x < width) f(static_cast<uint8_t>(i * taps_w + j), (y * width + x) * channels);
-      }
+// Those taps of the window at (row, column) of the output that lie on the map: rows [top, bottom), columns [left, right).
+struct Window {
+  int64_t top, bottom, left, right;
+
+  CNN_INLINE Window(const Pooling& p, int64_t row, int64_t column)
+      : p_(p), y_(row * p.stride_h - p.top), x_(column * p.stride_w - p.left) {
+    top = std::max<int64_t>(0, -y_), bottom = std::min(p.taps_h, p.height - y_);
+    left = std::max<int64_t>(0, -x_), right = std::min(p.taps_w, p.width - x_);
   }
+  CNN_INLINE int tap(int64_t i, int64_t j) const { return static_cast<int>(i * p_.taps_w + j); }
+  CNN_INLINE int64_t at(int64_t i, int64_t j) const { return ((y_ + i) * p_.width + x_ + j) * p_.channels; }
+
+  // f(tap, where its first channel is), in reading order.
+  template <typename F>
+  CNN_INLINE void taps(const F& f) const {
+    for (int64_t i = top; i < bottom; ++i)
+      for (int64_t j = left; j < right; ++j) f(tap(i, j), at(i, j));
+  }
+
+ private:
+  const Pooling& p_;
+  int64_t y_, x_;
 };
 
 // As many channels as are worked on at a time, in registers.
@@ -38,10 +52,9 @@ CNN_INLINE void pool_window(const Pooling& p, int64_t row, int64_t column, int64
   float best[kBlock];
   int32_t wins[kBlock];
   bool first = true;
-  p.taps(row, column, [&](uint8_t tap, int64_t in) {
-    const int32_t number = tap;
+  Window(p, row, column).taps([&](int32_t tap, int64_t in) {
     if (first) {
-      for (int64_t c = 0; c < count; ++c) best[c] = load(x + in + c), wins[c] = number;
+      for (int64_t c = 0; c < count; ++c) best[c] = load(x + in + c), wins[c] = tap;
       first = false;
       return;
     }
@@ -49,7 +62,7 @@ CNN_INLINE void pool_window(const Pooling& p, int64_t row, int64_t column, int64
       float value = load(x + in + c);
       bool better = (value > best[c]) | (value != value);
       best[c] = better ? value : best[c];
-      wins[c] = better ? number : wins[c];
+      wins[c] = better ? tap : wins[c];
     }
   });
   for (int64_t c = 0; c < count; ++c) store(y + c, best[c]);
@@ -73,12 +86,57 @@ CNN_INLINE void unpool_image(const Pooling& p, const T* slope, const uint8_t* wi
   for (int64_t row = 0; row < p.out_h; ++row)
     for (int64_t column = 0; column < p.out_w; ++column) {
       int64_t out = (row * p.out_w + column) * p.channels;
-      p.taps(row, column, [&](uint8_t tap, int64_t in) {
+      Window(p, row, column).taps([&](int32_t tap, int64_t in) {
 #pragma GCC ivdep
         for (int64_t c = 0; c < p.channels; ++c) sums[in + c] += winner[out + c] == tap ? load(slope + out + c) : 0.f;
       });
     }
 }
+
+// The same for AVX-512, where few channels fill as good a vector as many.
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512vl,fma")
+template <typename T>
+void pool_image_512(const Pooling& p, const T* x, T* y, uint8_t* winner) {
+  for (int64_t row = 0; row < p.out_h; ++row)
+    for (int64_t column = 0; column < p.out_w; ++column, y += p.channels, winner += p.channels) {
+      Window window(p, row, column);
+      for (int64_t c = 0; c < p.channels; c += kLanes) {
+        Mask mask = first_lanes(p.channels - c);
+        Vector best = load(mask, x + window.at(window.top, window.left) + c);
+        __m512i wins = _mm512_set1_epi32(window.tap(window.top, window.left));
+        for (int64_t i = window.top; i < window.bottom; ++i)
+          for (int64_t j = window.left; j < window.right; ++j) {
+            Vector value = load(mask, x + window.at(i, j) + c);
+            Mask better = _mm512_cmp_ps_mask(value, best, _CMP_GT_OQ) | _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q);
+            best = _mm512_mask_mov_ps(best, better, value);
+            wins = _mm512_mask_mov_epi32(wins, better, _mm512_set1_epi32(window.tap(i, j)));
+          }
+        store(mask, y + c, best);
+        _mm512_mask_cvtepi32_storeu_epi8(winner + c, mask, wins);
+      }
+    }
+}
+
+template <typename T>
+void unpool_image_512(const Pooling& p, const T* slope, const uint8_t* winner, float* sums) {
+  for (int64_t row = 0; row < p.out_h; ++row)
+    for (int64_t column = 0; column < p.out_w; ++column, slope += p.channels, winner += p.channels) {
+      Window window(p, row, column);
+      for (int64_t c = 0; c < p.channels; c += kLanes) {
+        Mask mask = first_lanes(p.channels - c);
+        Vector value = load(mask, slope + c);
+        __m512i wins = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, winner + c));
+        for (int64_t i = window.top; i < window.bottom; ++i)
+          for (int64_t j = window.left; j < window.right; ++j) {
+            Mask won = _mm512_mask_cmpeq_epi32_mask(mask, wins, _mm512_set1_epi32(window.tap(i, j)));
+            float* into = sums + window.at(i, j) + c;
+            store(mask, into, load(mask, into) + _mm512_maskz_mov_ps(won, value));
+          }
+      }
+    }
+}
+#pragma GCC pop_options
 
 CNN_CLONES void pool(const Pooling& p, const float* x, float* y, uint8_t* winner) { pool_image(p, x, y, winner); }
 CNN_CLONES void pool(const Pooling& p, const Half* x, Half* y, uint8_t* winner) { pool_image(p, x, y, winner); }
@@ -116,7 +174,10 @@ ffi::Error MaxPool(ffi::ThreadPool threads, ffi::AnyBuffer x, Out y, ffi::Result
     auto run = [&](auto* in, auto* out) {
       over_images(threads, p, [&](int64_t image) {
         int64_t at = image * p.out_values();
-        pool(p, in + image * p.in_values(), out + at, winner->typed_data() + at);
+        if (avx512())
+          pool_image_512(p, in + image * p.in_values(), out + at, winner->typed_data() + at);
+        else
+          pool(p, in + image * p.in_values(), out + at, winner->typed_data() + at);
       });
     };
     if (type_of(x) == Type::f32) run(static_cast<const float*>(x.untyped_data()), static_cast<float*>(y->untyped_data()));
@@ -128,17 +189,23 @@ ffi::Error MaxPool(ffi::ThreadPool threads, ffi::AnyBuffer x, Out y, ffi::Result
 ffi::Error MaxPoolGradient(ffi::ThreadPool threads, ffi::AnyBuffer slope, Winner winner, Out into_x, Geometry geometry) {
   return guarded("max pooling's gradient", [&] {
     Pooling p = describe(into_x->dimensions(), slope.dimensions(), geometry);
+    auto add_up = [&](const auto* slopes, const uint8_t* winners, float* sums) {
+      std::memset(sums, 0, p.in_values() * sizeof(float));
+      if (avx512())
+        unpool_image_512(p, slopes, winners, sums);
+      else
+        unpool(p, slopes, winners, sums);
+    };
     over_images(threads, p, [&](int64_t image) {
       int64_t from = image * p.out_values(), to = image * p.in_values();
+      const uint8_t* winners = winner.typed_data() + from;
       if (type_of(slope) == Type::f32) {
-        float* sums = static_cast<float*>(into_x->untyped_data()) + to;
-        std::memset(sums, 0, p.in_values() * sizeof(float));
-        unpool(p, static_cast<const float*>(slope.untyped_data()) + from, winner.typed_data() + from, sums);
+        add_up(static_cast<const float*>(slope.untyped_data()) + from, winners,
+               static_cast<float*>(into_x->untyped_data()) + to);
         return;
       }
       float* sums = static_cast<float*>(scratch(kPartial, p.in_values() * sizeof(float)));
-      std::memset(sums, 0, p.in_values() * sizeof(float));
-      unpool(p, static_cast<const Half*>(slope.untyped_data()) + from, winner.typed_data() + from, sums);
+      add_up(static_cast<const Half*>(slope.untyped_data()) + from, winners, sums);
       Half* out = static_cast<Half*>(into_x->untyped_data()) + to;
       for (int64_t i = 0; i < p.in_values(); ++i) store(out + i, sums[i]);
     });

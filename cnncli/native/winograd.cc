@@ -8,14 +8,13 @@
 // slope with the kernel turned round.
 #include "winograd.h"
 
-#include <immintrin.h>
-
-#include "values.h"
+#include "vectors.h"
 
 namespace cnn {
 namespace {
 
-constexpr int64_t kLanes = 16, kPlaces = 16;  // floats in a vector; places of a 4x4 patch
+constexpr int64_t kPlaces = 16;  // of a 4x4 patch
+constexpr uint16_t kAll = 0xffff;
 
 // A map (B, H, W, C) cut into 2x2 tiles, or read as the 4x4 patches that give the tiles of another map.
 template <typename T>
@@ -56,26 +55,6 @@ struct Block {
 
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512vl,fma")
-#define CNN_UNROLL _Pragma("GCC unroll 32")
-
-using Vector = __m512;
-
-// 16 values, those of `mask`, the others zero; and 16 values stored.
-inline Vector load_some(__mmask16 mask, const float* x) { return _mm512_maskz_loadu_ps(mask, x); }
-inline Vector load_some(__mmask16 mask, const Half* x) {
-  __m512i bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
-}
-inline void store_all(float* y, Vector value) { _mm512_storeu_ps(y, value); }
-inline __m512i to_half(Vector value) {  // to nearest, ties to even; a NaN stays one
-  __m512i bits = _mm512_castps_si512(value), one = _mm512_set1_epi32(1);
-  __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), one);
-  __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
-  return _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q), _mm512_set1_epi32(0x7fc0));
-}
-inline void store_all(Half* y, Vector value) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), _mm512_cvtepi32_epi16(to_half(value)));
-}
 
 // 16 channels of the pixels of a SIZE x SIZE patch, zero outside the map.
 template <int SIZE, typename T>
@@ -84,12 +63,12 @@ inline void read_patch(const Map<T>& map, int64_t image, int64_t row, int64_t co
   const T* first = map.data + ((image * map.height + row) * map.width + column) * map.channels + channel;
   if (row >= 0 && column >= 0 && row + SIZE <= map.height && column + SIZE <= map.width) {
     CNN_UNROLL for (int i = 0; i < SIZE; ++i) CNN_UNROLL for (int j = 0; j < SIZE; ++j)
-      out[i][j] = load_some(0xffff, first + (i * map.width + j) * map.channels);
+      out[i][j] = load(kAll, first + (i * map.width + j) * map.channels);
     return;
   }
   CNN_UNROLL for (int i = 0; i < SIZE; ++i) CNN_UNROLL for (int j = 0; j < SIZE; ++j) {
     bool inside = (row + i >= 0) & (row + i < map.height) & (column + j >= 0) & (column + j < map.width);
-    out[i][j] = load_some(static_cast<__mmask16>(-inside), first + (i * map.width + j) * map.channels);
+    out[i][j] = load(static_cast<Mask>(-inside), first + (i * map.width + j) * map.channels);
   }
 }
 
@@ -139,8 +118,8 @@ inline void write_tile(const float* m, int64_t stride, Vector bias, const Map<T>
   bool right = place.column + 1 < map.width;
   for (int i = 0; i < 2 && place.row + i < map.height; ++i) {
     T* at = first + i * map.width * map.channels;
-    store_all(at, t[i][0] + t[i][1] + t[i][2] + bias);
-    if (right) store_all(at + map.channels, t[i][1] - t[i][2] - t[i][3] + bias);
+    store(kAll, at, t[i][0] + t[i][1] + t[i][2] + bias);
+    if (right) store(kAll, at + map.channels, t[i][1] - t[i][2] - t[i][3] + bias);
   }
 }
 
@@ -335,7 +314,7 @@ Map<T> map_out(const Convolution& c, const void* y, int64_t top = 0, int64_t lef
 
 template <typename T>
 void weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const Map<T>& in, const Map<T>& slope,
-                     float* into_kernel, float* into_bias) {
+                     float* into_kernel) {
   Tiles tiles(c.batch, slope.height, slope.width);
   int64_t parts = split(pool, tiles.count(), c.operations()), size = kPlaces * c.channels * c.filters,
           panel = panel_of(c.filters);
@@ -364,11 +343,6 @@ void weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const Map<T>& 
     Range range = part_of(c.channels, pieces, piece);
     gradient_of_kernels(sums, c.channels, c.filters, panel, range.begin, range.begin + range.size, into_kernel);
   });
-  if (!into_bias) return;
-  std::vector<double> totals(c.filters);
-  for (int64_t i = 0, end = c.batch * c.out_h * c.out_w; i < end; ++i)
-    for (int64_t f = 0; f < c.filters; ++f) totals[f] += load(slope.data + i * c.filters + f);
-  std::copy(totals.begin(), totals.end(), into_bias);
 }
 
 // f(a value of the type of the maps)
@@ -383,13 +357,12 @@ void with_type(Type type, const F& f) {
 }  // namespace
 
 bool winograd_fits(const Convolution& c) {
-  static const bool able = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
   static const bool matrix_units = matrix_units_for_bfloat16();
   const Shape& g = c.geometry;
   bool plain = c.taps_h == 3 && c.taps_w == 3 && g[0] == 1 && g[1] == 1 && g[2] == 1 && g[3] == 1 && g[8] == 1;
   bool vectors = c.channels % kLanes == 0 && c.filters % kLanes == 0;
   bool many = Tiles(c.batch, c.out_h, c.out_w).count() >= 2 * kBlock;
-  return able && plain && vectors && many && (c.type == Type::f32 || !matrix_units);
+  return avx512() && plain && vectors && many && (c.type == Type::f32 || !matrix_units);
 }
 
 void winograd_forward(ffi::ThreadPool& pool, const Convolution& c, const void* x, const float* kernel,
@@ -410,11 +383,11 @@ void winograd_input_gradient(ffi::ThreadPool& pool, const Convolution& c, const 
 }
 
 void winograd_weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* x, const void* slope,
-                              float* into_kernel, float* into_bias) {
+                              float* into_kernel) {
   with_type(c.type, [&](auto value) {
     using T = decltype(value);
     Map<T> in = map_in<T>(c, x, c.geometry[4], c.geometry[6]);
-    weight_gradient(pool, c, in, map_out<T>(c, slope), into_kernel, into_bias);
+    weight_gradient(pool, c, in, map_out<T>(c, slope), into_kernel);
   });
 }
 
