@@ -34,7 +34,7 @@ def kernels() -> list[Extension]:
             include_dirs=headers,
             library_dirs=located("onednn-cpu-gomp", "/libdnnl.so"),
             libraries=["dnnl"],
-            extra_compile_args=["-std=c++17", "-O3", "-fopenmp", "-Wno-attributes"],
+            extra_compile_args=["-std=c++17", "-O3", "-fno-math-errno", "-fopenmp", "-Wno-attributes"],
             extra_link_args=["-fopenmp"],
             language="c++",
             optional=True,

@@ -25,7 +25,8 @@ from cnncli.errors import MachineError
 SWITCH = "CNN_KERNELS"
 HANDLERS = (
     "cnn_convolution", "cnn_convolution_input_gradient", "cnn_convolution_weight_gradient", "cnn_batch_norm",
-    "cnn_batch_norm_gradient", "cnn_max_pool", "cnn_max_pool_gradient",
+    "cnn_batch_norm_gradient", "cnn_max_pool", "cnn_max_pool_gradient", "cnn_response_norm",
+    "cnn_response_norm_gradient",
 )  # fmt: skip
 
 

@@ -93,7 +93,9 @@ CNN_INLINE void unpool_image(const Pooling& p, const T* slope, const uint8_t* wi
     }
 }
 
-// The same for AVX-512, where few channels fill as good a vector as many.
+// The same for AVX-512 and few channels, which do not fill a block.
+bool few_channels(const Pooling& p) { return avx512() && p.channels < kBlock; }
+
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512vl,fma")
 template <typename T>
@@ -174,7 +176,7 @@ ffi::Error MaxPool(ffi::ThreadPool threads, ffi::AnyBuffer x, Out y, ffi::Result
     auto run = [&](auto* in, auto* out) {
       over_images(threads, p, [&](int64_t image) {
         int64_t at = image * p.out_values();
-        if (avx512())
+        if (few_channels(p))
           pool_image_512(p, in + image * p.in_values(), out + at, winner->typed_data() + at);
         else
           pool(p, in + image * p.in_values(), out + at, winner->typed_data() + at);
@@ -191,7 +193,7 @@ ffi::Error MaxPoolGradient(ffi::ThreadPool threads, ffi::AnyBuffer slope, Winner
     Pooling p = describe(into_x->dimensions(), slope.dimensions(), geometry);
     auto add_up = [&](const auto* slopes, const uint8_t* winners, float* sums) {
       std::memset(sums, 0, p.in_values() * sizeof(float));
-      if (avx512())
+      if (few_channels(p))
         unpool_image_512(p, slopes, winners, sums);
       else
         unpool(p, slopes, winners, sums);

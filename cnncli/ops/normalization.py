@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from cnncli.native import normalization as native
+from cnncli.native import response as native_response
 
 
 def batch_norm(
@@ -43,6 +44,8 @@ def _wide(array: Array, x: Array) -> Array:
 
 def response_normalize(x: Array, n: int, k: float, alpha: float, beta: float) -> Array:
     """``x / (k + alpha / n * s)^beta``, s the sum of squares over ``n`` neighbouring channels of ``x`` (B, ..., C)."""
+    if native_response.takes(x, beta):
+        return native_response.response_normalize(x, n, k, alpha)
     squares = jnp.square(x.astype(jnp.float32))
     padded = jnp.pad(squares, (*((0, 0),) * (x.ndim - 1), (n // 2, (n - 1) // 2)))
     channels = x.shape[-1]

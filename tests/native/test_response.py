@@ -1,0 +1,61 @@
+"""The response normalisation kernel against its definition in float64, and PyTorch's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from cnncli.native.response import response_normalize
+
+
+def exact(x, n, k, alpha):
+    """The definition, in float64 wherever x is."""
+    window = [(c - n // 2, c + (n - 1) // 2 + 1) for c in range(x.shape[-1])]
+    sums = jnp.stack([jnp.square(x[..., max(a, 0) : b]).sum(-1) for a, b in window], -1)
+    return x * (k + alpha / n * sums) ** -0.75
+
+
+def with_gradient(function, x, n, k, alpha):
+    y, back = jax.vjp(lambda x: function(x, n, k, alpha), x)
+    slope = jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).astype(jnp.bfloat16).reshape(y.shape).astype(y.dtype)
+    return np.asarray(y, np.float64), np.asarray(back(slope)[0], np.float64)
+
+
+def exactly(x, n, k, alpha):
+    with jax.enable_x64(True):
+        return with_gradient(exact, x.astype(jnp.float64), n, k, alpha)
+
+
+def agree(ours, theirs, tolerance):
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.shape == other.shape
+        assert np.abs(one - other).max() <= tolerance * max(np.abs(other).max(), 1)
+
+
+@st.composite
+def cases(draw):
+    channels = draw(st.sampled_from([1, 2, 3, 6, 16, 17, 96]))
+    shape = (draw(st.integers(1, 5)), *(draw(st.integers(1, 9)) for _ in range(draw(st.integers(0, 2)))), channels)
+    n, k, alpha = draw(st.integers(1, 9)), draw(st.sampled_from([0.5, 1.0, 2.0])), draw(st.sampled_from([1e-4, 0.1, 2.0]))
+    return shape, n, k, alpha
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [(jnp.float32, 1e-6), (jnp.bfloat16, 2**-8)])
+@settings(max_examples=25, deadline=None)
+@example(((4, 5, 5, 64), 5, 2.0, 5e-4))
+@example(((1, 3), 9, 1.0, 2.0))  # a window wider than the map
+@given(cases())
+def test_like_its_definition(kind, tolerance, case):
+    shape, n, k, alpha = case
+    x = jnp.asarray(np.random.default_rng(0).standard_normal(shape), kind)
+    agree(with_gradient(response_normalize, x, n, k, alpha), exactly(x, n, k, alpha), tolerance)
+
+
+def test_like_pytorch():
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(1).standard_normal((3, 4, 5, 20), np.float32)
+    there = torch.tensor(x.transpose(0, 3, 1, 2))
+    theirs = torch.nn.functional.local_response_norm(there, 5, 0.3, 0.75, 1.5).numpy().transpose(0, 2, 3, 1)
+    assert np.abs(np.asarray(response_normalize(jnp.asarray(x), 5, 1.5, 0.3)) - theirs).max() < 1e-6
