@@ -21,6 +21,7 @@ template <typename T>
 struct Map {
   T* data;
   int64_t height, width, channels, top, left;  // where the first patch begins: `top` rows above the map
+  int64_t depth;                               // how many of the channels are a group's, from `data` on
 };
 
 // The 2x2 tiles of a map, numbered through all images.
@@ -181,20 +182,20 @@ inline void multiply(const float* a, const float* b, int64_t groups, int64_t cou
     _mm512_storeu_ps(out + (m * COLUMNS + n) * kLanes, sums[m][n]);
 }
 
-// Kernels (3, 3, C, F), rounded to T, as panels [F / panel][place][C][panel]: those of inputs [begin, end). `turned`:
+// Kernels (3, 3, C, F), lines of filters `line` apart, rounded to T, as panels [F / panel][place][C][panel]: those of inputs [begin, end). `turned`:
 // rotated by 180 degrees, filters as inputs and channels as outputs.
 template <typename T>
-void transform_kernels(const float* kernel, int64_t channels, int64_t filters, bool turned, int64_t panel,
-                       int64_t begin, int64_t end, float* out) {
+void transform_kernels(const float* kernel, int64_t channels, int64_t filters, int64_t line, bool turned,
+                       int64_t panel, int64_t begin, int64_t end, float* out) {
   int64_t inputs = turned ? filters : channels, outputs = turned ? channels : filters;
   const __m512i lines = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                                           _mm512_set1_epi32(static_cast<int>(filters)));
+                                           _mm512_set1_epi32(static_cast<int>(line)));
   for (int64_t to = 0; to < outputs; to += kLanes)
     for (int64_t from = begin; from < end; ++from) {
       Vector taps[3][3];
       CNN_UNROLL for (int i = 0; i < 3; ++i) CNN_UNROLL for (int j = 0; j < 3; ++j) {
-        const float* straight = kernel + ((3 * i + j) * channels + from) * filters + to;
-        const float* rotated = kernel + ((8 - 3 * i - j) * channels + to) * filters + from;
+        const float* straight = kernel + ((3 * i + j) * channels + from) * line + to;
+        const float* rotated = kernel + ((8 - 3 * i - j) * channels + to) * line + from;
         taps[i][j] = turned ? _mm512_i32gather_ps(lines, rotated, 4) : _mm512_loadu_ps(straight);
         if (sizeof(T) == sizeof(Half))
           taps[i][j] = _mm512_castsi512_ps(_mm512_slli_epi32(to_half(taps[i][j]), 16));
@@ -208,10 +209,10 @@ template <typename T>
 void transform_patches(const Map<T>& map, const Block& block, float* out) {
   for (int64_t tile = 0; tile < block.size; ++tile) {
     const Place& at = block.places[tile];
-    for (int64_t c = 0; c < map.channels; c += kLanes) {
+    for (int64_t c = 0; c < map.depth; c += kLanes) {
       Vector d[4][4];
       read_patch(map, at.image, at.row - map.top, at.column - map.left, c, d);
-      transform_patch(d, out + c * kBlock + tile * kLanes, kBlock * map.channels);
+      transform_patch(d, out + c * kBlock + tile * kLanes, kBlock * map.depth);
     }
   }
 }
@@ -222,15 +223,15 @@ template <int COLUMNS, typename T>
 void convolve_block(const Map<T>& in, const Map<T>& out, const Block& block, const float* kernels, const float* bias,
                     float* room) {
   constexpr int kRows = 28 / COLUMNS, kPanel = COLUMNS * kLanes;
-  int64_t patch = kBlock * in.channels;
+  int64_t patch = kBlock * in.depth;
   float* products = room + kPlaces * patch;
   transform_patches(in, block, room);
-  for (int64_t panel = 0; panel < out.channels; panel += kPanel) {
-    const float* factors = kernels + panel * kPlaces * in.channels;
+  for (int64_t panel = 0; panel < out.depth; panel += kPanel) {
+    const float* factors = kernels + panel * kPlaces * in.depth;
     for (int64_t p = 0; p < kPlaces; ++p)
       for (int64_t tile = 0; tile < block.size; tile += kRows)
-        multiply<kRows, COLUMNS, kLanes, 1, false>(room + p * patch + tile * kLanes, factors + p * in.channels * kPanel,
-                                                   in.channels / kLanes, kLanes,
+        multiply<kRows, COLUMNS, kLanes, 1, false>(room + p * patch + tile * kLanes, factors + p * in.depth * kPanel,
+                                                   in.depth / kLanes, kLanes,
                                                    products + (p * kBlock + tile) * kPanel);
     for (int64_t n = 0; n < kPanel; n += kLanes) {
       Vector biases = bias ? _mm512_loadu_ps(bias + panel + n) : _mm512_setzero_ps();
@@ -244,10 +245,10 @@ void convolve_block(const Map<T>& in, const Map<T>& out, const Block& block, con
 template <int COLUMNS, typename T>
 void gradient_block(const Map<T>& in, const Map<T>& slope, const Block& block, float* sums, float* room) {
   constexpr int kRows = 16 / COLUMNS, kPanel = COLUMNS * kLanes;
-  int64_t patch = kBlock * in.channels;
+  int64_t patch = kBlock * in.depth;
   float* slopes = room + kPlaces * patch;  // (place, tile, panel)
   transform_patches(in, block, room);
-  for (int64_t panel = 0; panel < slope.channels; panel += kPanel) {
+  for (int64_t panel = 0; panel < slope.depth; panel += kPanel) {
     for (int64_t tile = 0; tile < block.size; ++tile)
       for (int64_t n = 0; n < kPanel; n += kLanes) {
         const Place& at = block.places[tile];
@@ -255,41 +256,42 @@ void gradient_block(const Map<T>& in, const Map<T>& slope, const Block& block, f
         read_patch(slope, at.image, at.row, at.column, panel + n, d);
         transform_slope(d, slopes + tile * kPanel + n, kBlock * kPanel);
       }
-    float* into = sums + panel * kPlaces * in.channels;
+    float* into = sums + panel * kPlaces * in.depth;
     for (int64_t p = 0; p < kPlaces; ++p)
-      for (int64_t m = 0; m < in.channels; m += kRows)
+      for (int64_t m = 0; m < in.depth; m += kRows)
         multiply<kRows, COLUMNS, 1, kLanes, true>(room + p * patch + m / kLanes * kLanes * kBlock + m % kLanes,
                                                   slopes + p * kBlock * kPanel, 1, block.size,
-                                                  into + (p * in.channels + m) * kPanel);
+                                                  into + (p * in.depth + m) * kPanel);
   }
 }
 
 // (3, 3, C, F) from sums (F / panel, place, C, panel), of channels [begin, end).
-void gradient_of_kernels(const float* sums, int64_t channels, int64_t filters, int64_t panel, int64_t begin,
-                         int64_t end, float* out) {
+void gradient_of_kernels(const float* sums, int64_t channels, int64_t filters, int64_t line, int64_t panel,
+                         int64_t begin, int64_t end, float* out) {
   for (int64_t f = 0; f < filters; f += kLanes)
     for (int64_t c = begin; c < end; ++c)
       gradient_of_kernel(sums + (f / panel * kPlaces * channels + c) * panel + f % panel, channels * panel,
-                         out + c * filters + f, channels * filters);
+                         out + c * line + f, channels * line);
 }
 #pragma GCC pop_options
 
 int64_t panel_of(int64_t filters) { return filters % (2 * kLanes) == 0 ? 2 * kLanes : kLanes; }
 
+// One group: `kernel` from its first filter on, lines of all `line` filters apart.
 template <typename T>
-void convolve(ffi::ThreadPool& pool, const Convolution& c, const Map<T>& in, const Map<T>& out, const float* kernel,
-              bool turned, const float* bias) {
-  int64_t panel = panel_of(out.channels);
-  float* kernels = static_cast<float*>(scratch(kWeights, kPlaces * c.channels * c.filters * sizeof(float)));
-  int64_t pieces = split(pool, in.channels, 50.0 * c.channels * c.filters);
+void convolve(ffi::ThreadPool& pool, int64_t batch, const Map<T>& in, const Map<T>& out, const float* kernel,
+              int64_t line, bool turned, const float* bias) {
+  int64_t panel = panel_of(out.depth), channels = turned ? out.depth : in.depth, filters = turned ? in.depth : out.depth;
+  float* kernels = static_cast<float*>(scratch(kWeights, kPlaces * channels * filters * sizeof(float)));
+  int64_t pieces = split(pool, in.depth, 50.0 * channels * filters);
   parallel(pool, pieces, [&](int64_t piece) {
-    Range range = part_of(in.channels, pieces, piece);
-    transform_kernels<T>(kernel, c.channels, c.filters, turned, panel, range.begin, range.begin + range.size, kernels);
+    Range range = part_of(in.depth, pieces, piece);
+    transform_kernels<T>(kernel, channels, filters, line, turned, panel, range.begin, range.begin + range.size, kernels);
   });
-  Tiles tiles(c.batch, out.height, out.width);
-  int64_t parts = split(pool, tiles.count(), c.operations());
+  Tiles tiles(batch, out.height, out.width);
+  int64_t parts = split(pool, tiles.count(), 72.0 * tiles.count() * channels * filters);
   parallel(pool, parts, [&](int64_t part) {
-    float* room = static_cast<float*>(scratch(kScratchpad, kPlaces * kBlock * (in.channels + panel) * sizeof(float)));
+    float* room = static_cast<float*>(scratch(kScratchpad, kPlaces * kBlock * (in.depth + panel) * sizeof(float)));
     Range range = part_of(tiles.count(), parts, part);
     int64_t end = range.begin + range.size;
     for (int64_t first = range.begin; first < end; first += kBlock) {
@@ -302,26 +304,28 @@ void convolve(ffi::ThreadPool& pool, const Convolution& c, const Map<T>& in, con
   });
 }
 
-// The maps of a convolution, read from `top` rows above and `left` columns before them.
+// A group's share of the maps of a convolution, read from `top` rows above and `left` columns before them.
 template <typename T>
-Map<T> map_in(const Convolution& c, const void* x, int64_t top = 0, int64_t left = 0) {
-  return {static_cast<T*>(const_cast<void*>(x)), c.height, c.width, c.channels, top, left};
+Map<T> map_in(const Convolution& c, const void* x, int64_t group, int64_t top = 0, int64_t left = 0) {
+  int64_t depth = c.channels / c.groups();
+  return {static_cast<T*>(const_cast<void*>(x)) + group * depth, c.height, c.width, c.channels, top, left, depth};
 }
 template <typename T>
-Map<T> map_out(const Convolution& c, const void* y, int64_t top = 0, int64_t left = 0) {
-  return {static_cast<T*>(const_cast<void*>(y)), c.out_h, c.out_w, c.filters, top, left};
+Map<T> map_out(const Convolution& c, const void* y, int64_t group, int64_t top = 0, int64_t left = 0) {
+  int64_t depth = c.filters / c.groups();
+  return {static_cast<T*>(const_cast<void*>(y)) + group * depth, c.out_h, c.out_w, c.filters, top, left, depth};
 }
 
+// One group: `into` from its first filter on, lines of all `line` filters apart.
 template <typename T>
-void weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const Map<T>& in, const Map<T>& slope,
-                     float* into_kernel) {
-  Tiles tiles(c.batch, slope.height, slope.width);
-  int64_t parts = split(pool, tiles.count(), c.operations()), size = kPlaces * c.channels * c.filters,
-          panel = panel_of(c.filters);
+void weight_gradient(ffi::ThreadPool& pool, int64_t batch, const Map<T>& in, const Map<T>& slope, float* into,
+                     int64_t line) {
+  Tiles tiles(batch, slope.height, slope.width);
+  int64_t channels = in.depth, filters = slope.depth, size = kPlaces * channels * filters, panel = panel_of(filters);
+  int64_t parts = split(pool, tiles.count(), 72.0 * tiles.count() * channels * filters);
   float* sums = static_cast<float*>(scratch(kPartial, parts * size * sizeof(float)));
   parallel(pool, parts, [&](int64_t part) {
-    float* room = static_cast<float*>(
-        scratch(kScratchpad, kPlaces * kBlock * (c.channels + panel) * sizeof(float)));
+    float* room = static_cast<float*>(scratch(kScratchpad, kPlaces * kBlock * (channels + panel) * sizeof(float)));
     std::fill(sums + part * size, sums + (part + 1) * size, 0.f);
     Range range = part_of(tiles.count(), parts, part);
     int64_t end = range.begin + range.size;
@@ -333,15 +337,15 @@ void weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const Map<T>& 
         gradient_block<1>(in, slope, block, sums + part * size, room);
     }
   });
-  int64_t pieces = split(pool, c.channels, 60.0 * c.channels * c.filters);
+  int64_t pieces = split(pool, channels, 60.0 * channels * filters);
   parallel(pool, pieces, [&](int64_t piece) {
     Range range = part_of(size, pieces, piece);
     for (int64_t i = range.begin, end = i + range.size; i < end; ++i)
       for (int64_t part = 1; part < parts; ++part) sums[i] += sums[part * size + i];
   });
   parallel(pool, pieces, [&](int64_t piece) {
-    Range range = part_of(c.channels, pieces, piece);
-    gradient_of_kernels(sums, c.channels, c.filters, panel, range.begin, range.begin + range.size, into_kernel);
+    Range range = part_of(channels, pieces, piece);
+    gradient_of_kernels(sums, channels, filters, line, panel, range.begin, range.begin + range.size, into);
   });
 }
 
@@ -359,8 +363,8 @@ void with_type(Type type, const F& f) {
 bool winograd_fits(const Convolution& c) {
   static const bool matrix_units = matrix_units_for_bfloat16();
   const Shape& g = c.geometry;
-  bool plain = c.taps_h == 3 && c.taps_w == 3 && g[0] == 1 && g[1] == 1 && g[2] == 1 && g[3] == 1 && g[8] == 1;
-  bool vectors = c.channels % kLanes == 0 && c.filters % kLanes == 0;
+  bool plain = c.taps_h == 3 && c.taps_w == 3 && g[0] == 1 && g[1] == 1 && g[2] == 1 && g[3] == 1;
+  bool vectors = c.channels / g[8] % kLanes == 0 && c.filters / g[8] % kLanes == 0;
   bool many = Tiles(c.batch, c.out_h, c.out_w).count() >= 2 * kBlock;
   return avx512() && plain && vectors && many && (c.type == Type::f32 || !matrix_units);
 }
@@ -369,7 +373,11 @@ void winograd_forward(ffi::ThreadPool& pool, const Convolution& c, const void* x
                       const float* bias, void* y) {
   with_type(c.type, [&](auto value) {
     using T = decltype(value);
-    convolve(pool, c, map_in<T>(c, x, c.geometry[4], c.geometry[6]), map_out<T>(c, y), kernel, false, bias);
+    for (int64_t group = 0; group < c.groups(); ++group) {
+      int64_t first = group * (c.filters / c.groups());
+      convolve(pool, c.batch, map_in<T>(c, x, group, c.geometry[4], c.geometry[6]), map_out<T>(c, y, group),
+               kernel + first, c.filters, false, bias ? bias + first : nullptr);
+    }
   });
 }
 
@@ -377,8 +385,9 @@ void winograd_input_gradient(ffi::ThreadPool& pool, const Convolution& c, const 
                              void* into_x) {
   with_type(c.type, [&](auto value) {
     using T = decltype(value);
-    Map<T> out = map_out<T>(c, slope, 2 - c.geometry[4], 2 - c.geometry[6]);
-    convolve(pool, c, out, map_in<T>(c, into_x), kernel, true, nullptr);
+    for (int64_t group = 0; group < c.groups(); ++group)
+      convolve(pool, c.batch, map_out<T>(c, slope, group, 2 - c.geometry[4], 2 - c.geometry[6]),
+               map_in<T>(c, into_x, group), kernel + group * (c.filters / c.groups()), c.filters, true, nullptr);
   });
 }
 
@@ -386,8 +395,9 @@ void winograd_weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const
                               float* into_kernel) {
   with_type(c.type, [&](auto value) {
     using T = decltype(value);
-    Map<T> in = map_in<T>(c, x, c.geometry[4], c.geometry[6]);
-    weight_gradient(pool, c, in, map_out<T>(c, slope), into_kernel);
+    for (int64_t group = 0; group < c.groups(); ++group)
+      weight_gradient(pool, c.batch, map_in<T>(c, x, group, c.geometry[4], c.geometry[6]), map_out<T>(c, slope, group),
+                      into_kernel + group * (c.filters / c.groups()), c.filters);
   });
 }
 

@@ -60,12 +60,13 @@ def cases(draw):
 @st.composite
 def minimal_filtering(draw):
     """Cases that Winograd's algorithm takes: 3x3, stride 1, vectors of channels, many 2x2 tiles."""
+    groups = draw(st.sampled_from([1, 1, 2]))
     inputs, outputs = (16 * draw(st.integers(1, 3)) for _ in "io")
     padding = tuple((draw(st.integers(0, 3)), draw(st.integers(0, 3))) for _ in "hw")
     sides = [max(1, 3 - sum(pad)) + draw(st.integers(0, 13)) for pad in padding]
     tiles = math.prod((side + sum(pad) - 1) // 2 for side, pad in zip(sides, padding, strict=True))
     batch = 56 // tiles + draw(st.integers(1, 5))
-    return batch, sides, 1, inputs, outputs, (3, 3), Geometry((1, 1), (1, 1), padding, 1), draw(st.booleans())
+    return batch, sides, groups, inputs, outputs, (3, 3), Geometry((1, 1), (1, 1), padding, groups), draw(st.booleans())
 
 
 def arrays(case, kind=jnp.float32):
@@ -95,6 +96,7 @@ def test_like_xla(case):
 @example((3, [32, 32], 1, 16, 16, (3, 3), Geometry((1, 1), (1, 1), SAME, 1), True))
 @example((57, [1, 1], 1, 16, 48, (3, 3), Geometry((1, 1), (1, 1), SAME, 1), True))  # one pixel, one tile
 @example((2, [13, 13], 1, 256, 64, (3, 3), Geometry((1, 1), (1, 1), SAME, 1), False))
+@example((2, [13, 13], 2, 64, 48, (3, 3), Geometry((1, 1), (1, 1), SAME, 2), True))  # AlexNet's two groups
 @given(minimal_filtering())
 def test_minimal_filtering_like_xla(case):
     agree(with_gradients(convolution, *arrays(case)), with_gradients(by_xla, *arrays(case)), 1e-5)

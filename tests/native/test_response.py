@@ -38,7 +38,8 @@ def agree(ours, theirs, tolerance):
 def cases(draw):
     channels = draw(st.sampled_from([1, 2, 3, 6, 16, 17, 96]))
     shape = (draw(st.integers(1, 5)), *(draw(st.integers(1, 9)) for _ in range(draw(st.integers(0, 2)))), channels)
-    n, k, alpha = draw(st.integers(1, 9)), draw(st.sampled_from([0.5, 1.0, 2.0])), draw(st.sampled_from([1e-4, 0.1, 2.0]))
+    n, k = draw(st.integers(1, 9)), draw(st.sampled_from([0.5, 1.0, 2.0]))
+    alpha = draw(st.sampled_from([1e-4, 0.1, 2.0]))
     return shape, n, k, alpha
 
 
