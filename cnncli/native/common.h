@@ -161,9 +161,7 @@ inline Type type_of(const ffi::AnyBuffer& buffer) {
 
 inline int64_t bytes_of(Type type) { return type == Type::bf16 ? 2 : 4; }
 
-inline char* offset(const ffi::AnyBuffer& buffer, int64_t bytes) {
-  return static_cast<char*>(buffer.untyped_data()) + bytes;
-}
+inline char* offset(const void* data, int64_t bytes) { return static_cast<char*>(const_cast<void*>(data)) + bytes; }
 
 // Whether the processor multiplies bfloat16 by matrix units (AMX), several times faster than float32.
 inline bool matrix_units_for_bfloat16() {

@@ -1,4 +1,5 @@
-// A convolution: maps are NHWC, kernels HWIO with I = channels / groups.
+// A convolution: maps are NHWC, kernels HWIO with I = channels / groups. Kernels, biases and their gradients are
+// float32 whatever the maps are.
 #pragma once
 
 #include "common.h"
@@ -32,5 +33,12 @@ struct Convolution {
     return key;
   }
 };
+
+// `bias`, and its gradient, may be null.
+void convolve(ffi::ThreadPool& pool, const Convolution& c, const void* x, const float* kernel, const float* bias,
+              void* y);
+void input_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* slope, const float* kernel, void* into_x);
+void weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* x, const void* slope, float* into_kernel,
+                     float* into_bias);
 
 }  // namespace cnn

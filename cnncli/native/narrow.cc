@@ -90,7 +90,7 @@ void add_image(const Convolution& c, const float* padded, int64_t width, const f
 }
 
 template <typename T>
-void weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const T* x, const T* slope, float* into_kernel) {
+void narrow_weights(ffi::ThreadPool& pool, const Convolution& c, const T* x, const T* slope, float* into_kernel) {
   int64_t run = c.taps_w * c.channels;
   bool paired = run <= kLanes / 2;
   int64_t line = (c.out_w + c.taps_w - 1) * c.channels, lines = c.out_h + c.taps_h;  // one more: a pair's second
@@ -163,7 +163,7 @@ void add_part(const Convolution& c, Range range, const T* slope, const float* fa
 }
 
 template <typename T>
-void input_gradient(ffi::ThreadPool& pool, const Convolution& c, const T* slope, const float* kernel, T* into_x) {
+void narrow_input(ffi::ThreadPool& pool, const Convolution& c, const T* slope, const float* kernel, T* into_x) {
   int64_t run = c.taps_w * c.channels, vectors = (run + kLanes - 1) / kLanes, width = vectors * kLanes;
   float* factors = static_cast<float*>(scratch(kWeights, c.taps_h * c.filters * width * sizeof(float)));  // (h, F, run)
   for (int64_t tap = 0; tap < c.taps_h; ++tap)
@@ -203,17 +203,17 @@ bool narrow_weight_fits(const Convolution& c) {
 void narrow_input_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* slope, const float* kernel,
                            void* into_x) {
   if (c.type == Type::f32)
-    input_gradient(pool, c, static_cast<const float*>(slope), kernel, static_cast<float*>(into_x));
+    narrow_input(pool, c, static_cast<const float*>(slope), kernel, static_cast<float*>(into_x));
   else
-    input_gradient(pool, c, static_cast<const Half*>(slope), kernel, static_cast<Half*>(into_x));
+    narrow_input(pool, c, static_cast<const Half*>(slope), kernel, static_cast<Half*>(into_x));
 }
 
 void narrow_weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* x, const void* slope,
                             float* into_kernel) {
   if (c.type == Type::f32)
-    weight_gradient(pool, c, static_cast<const float*>(x), static_cast<const float*>(slope), into_kernel);
+    narrow_weights(pool, c, static_cast<const float*>(x), static_cast<const float*>(slope), into_kernel);
   else
-    weight_gradient(pool, c, static_cast<const Half*>(x), static_cast<const Half*>(slope), into_kernel);
+    narrow_weights(pool, c, static_cast<const Half*>(x), static_cast<const Half*>(slope), into_kernel);
 }
 
 }  // namespace cnn

@@ -279,7 +279,7 @@ int64_t panel_of(int64_t filters) { return filters % (2 * kLanes) == 0 ? 2 * kLa
 
 // One group: `kernel` from its first filter on, lines of all `line` filters apart.
 template <typename T>
-void convolve(ffi::ThreadPool& pool, int64_t batch, const Map<T>& in, const Map<T>& out, const float* kernel,
+void convolve_group(ffi::ThreadPool& pool, int64_t batch, const Map<T>& in, const Map<T>& out, const float* kernel,
               int64_t line, bool turned, const float* bias) {
   int64_t panel = panel_of(out.depth), channels = turned ? out.depth : in.depth, filters = turned ? in.depth : out.depth;
   float* kernels = static_cast<float*>(scratch(kWeights, kPlaces * channels * filters * sizeof(float)));
@@ -318,7 +318,7 @@ Map<T> map_out(const Convolution& c, const void* y, int64_t group, int64_t top =
 
 // One group: `into` from its first filter on, lines of all `line` filters apart.
 template <typename T>
-void weight_gradient(ffi::ThreadPool& pool, int64_t batch, const Map<T>& in, const Map<T>& slope, float* into,
+void weight_gradient_of_group(ffi::ThreadPool& pool, int64_t batch, const Map<T>& in, const Map<T>& slope, float* into,
                      int64_t line) {
   Tiles tiles(batch, slope.height, slope.width);
   int64_t channels = in.depth, filters = slope.depth, size = kPlaces * channels * filters, panel = panel_of(filters);
@@ -375,7 +375,7 @@ void winograd_forward(ffi::ThreadPool& pool, const Convolution& c, const void* x
     using T = decltype(value);
     for (int64_t group = 0; group < c.groups(); ++group) {
       int64_t first = group * (c.filters / c.groups());
-      convolve(pool, c.batch, map_in<T>(c, x, group, c.geometry[4], c.geometry[6]), map_out<T>(c, y, group),
+      convolve_group(pool, c.batch, map_in<T>(c, x, group, c.geometry[4], c.geometry[6]), map_out<T>(c, y, group),
                kernel + first, c.filters, false, bias ? bias + first : nullptr);
     }
   });
@@ -386,7 +386,7 @@ void winograd_input_gradient(ffi::ThreadPool& pool, const Convolution& c, const 
   with_type(c.type, [&](auto value) {
     using T = decltype(value);
     for (int64_t group = 0; group < c.groups(); ++group)
-      convolve(pool, c.batch, map_out<T>(c, slope, group, 2 - c.geometry[4], 2 - c.geometry[6]),
+      convolve_group(pool, c.batch, map_out<T>(c, slope, group, 2 - c.geometry[4], 2 - c.geometry[6]),
                map_in<T>(c, into_x, group), kernel + group * (c.filters / c.groups()), c.filters, true, nullptr);
   });
 }
@@ -396,7 +396,7 @@ void winograd_weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const
   with_type(c.type, [&](auto value) {
     using T = decltype(value);
     for (int64_t group = 0; group < c.groups(); ++group)
-      weight_gradient(pool, c.batch, map_in<T>(c, x, group, c.geometry[4], c.geometry[6]), map_out<T>(c, slope, group),
+      weight_gradient_of_group(pool, c.batch, map_in<T>(c, x, group, c.geometry[4], c.geometry[6]), map_out<T>(c, slope, group),
                       into_kernel + group * (c.filters / c.groups()), c.filters);
   });
 }

@@ -1,4 +1,7 @@
-"""On the real MNIST, where it is."""
+"""On the real MNIST and CIFAR-10, where they are."""
+
+import tarfile
+from statistics import mean, stdev
 
 import pytest
 
@@ -24,3 +27,41 @@ def test_lenet5_reaches_99_percent_on_mnist(shared_data, tmp_path, seed):
 def test_lenet5_of_1998_reaches_its_published_error(shared_data, tmp_path):
     config = load(shipped()["lenet5-1998"], [f"data.dir={shared_data}"])
     assert train(config, tmp_path / "runs", Events()).test["accuracy"] >= 0.988  # under 1.2 % error
+
+
+@pytest.fixture(scope="module")
+def cifar10(shared_data, tmp_path_factory):
+    """Folders of one JPEG per image."""
+    archive, folder = shared_data / "cifar10-jpeg.tar.xz", tmp_path_factory.mktemp("cifar10")
+    if not archive.is_file():
+        pytest.skip(f"no {archive}")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    return folder
+
+
+def accuracies(name, precision, seeds, overrides, runs):
+    """On the test split, one per seed."""
+    each = [[f"seed={seed}", f"train.precision={precision}", *overrides] for seed in seeds]
+    return [train(load(shipped()[name], some), runs / precision, Events()).test["accuracy"] for some in each]
+
+
+def within_noise(full, half):
+    """No worse than float32 by more than two standard errors of the difference of means."""
+    error = ((stdev(full) ** 2 + stdev(half) ** 2) / len(full)) ** 0.5
+    print(f"float32 {mean(full):.4f} +- {stdev(full):.4f}, bfloat16 {mean(half):.4f} +- {stdev(half):.4f}: {full}, {half}")
+    return mean(half) >= mean(full) - 2 * error
+
+
+@pytest.mark.slow
+def test_bfloat16_is_as_accurate_on_mnist(shared_data, tmp_path):
+    overrides = [f"data.dir={shared_data}", "train.epochs=5"]
+    assert within_noise(*(accuracies("lenet5", each, range(5), overrides, tmp_path) for each in ("float32", "bfloat16")))
+
+
+@pytest.mark.slow
+def test_bfloat16_is_as_accurate_on_cifar10(cifar10, tmp_path):
+    overrides = [f"data.source={{folder: {cifar10}}}", "train.epochs=3", "train.schedule=cosine"]
+    assert within_noise(
+        *(accuracies("resnet20", each, range(3), overrides, tmp_path) for each in ("float32", "bfloat16"))
+    )
