@@ -25,6 +25,7 @@ def conv(
     """Cross-correlate ``x`` (B, *spatial, C) with ``kernel`` (*taps, C / groups, F), plus ``bias`` -> (B, *out, F)."""
     if native.takes(x, padding):
         return native.conv(x, kernel, stride, padding, dilation, groups, bias)
+    x, padding = _canonical(x, kernel.shape[: len(stride)], stride, padding, dilation)
     y = lax.conv_general_dilated(
         x,
         kernel.astype(x.dtype),
@@ -52,16 +53,41 @@ def conv_transpose(
     size = kernel.shape[: len(stride)]
     spans = [(k - 1) * d for k, d in zip(size, dilation, strict=True)]
     rotated = kernel[tuple(slice(None, None, -1) for _ in size)]
-    return lax.conv_general_dilated(
+    kept = [tuple(min(max(cut, 0), span) for cut in cuts) for span, cuts in zip(spans, padding, strict=True)]
+    y = lax.conv_general_dilated(
         x,
         rotated.astype(x.dtype),
         (1,) * len(stride),
-        [(span - before, span - after) for span, (before, after) in zip(spans, padding, strict=True)],
+        [(span - before, span - after) for span, (before, after) in zip(spans, kept, strict=True)],
         lhs_dilation=stride,
         rhs_dilation=dilation,
         dimension_numbers=_LAYOUT[len(stride)],
         feature_group_count=groups,
     )
+    return _extend(y, [(k[0] - p[0], k[1] - p[1]) for k, p in zip(kept, padding, strict=True)])
+
+
+def _canonical(
+    x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads, dilation: tuple[int, ...]
+) -> tuple[Array, Pads]:
+    """Inputs and padding of the same convolution, of which no pixel is left over and none is padding alone.
+
+    XLA's gradient of any other can read memory that is not the map's, or end the process (jaxlib 0.10.2, CPU).
+    """
+    kept, rest = [], []
+    for n, k, s, (before, after), d in zip(x.shape[1:-1], size, stride, padding, dilation, strict=True):
+        span = (k - 1) * d
+        after -= (n + before + after - span - 1) % s
+        kept.append((min(before, span), min(max(after, 0), span)))
+        rest.append((before - kept[-1][0], after - kept[-1][1]))
+    return _extend(x, rest), tuple(kept)
+
+
+def _extend(x: Array, by: Sequence[tuple[int, int]]) -> Array:
+    """``x`` (B, *spatial, C) with zeros around it, or less of it where negative."""
+    if not any(map(any, by)):
+        return x
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((*pair, 0) for pair in by), (0, 0, 0)])
 
 
 def local_conv(x: Array, kernel: Array, stride: tuple[int, ...], padding: Pads, dilation: tuple[int, ...]) -> Array:

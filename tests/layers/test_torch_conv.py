@@ -53,6 +53,24 @@ def sides(settings, sizes):
     return [each if isinstance(each, tuple) else (each, each) for each in per_axis(padding, len(spans))]
 
 
+WIDE = [  # padding wider than the kernel, and pixels left over: XLA's own gradient read memory that is not the map's
+    ({"kernel": (3, 3), "padding": (3, 4), "stride": (1, 1)}, (1, 2, 3, 1)),
+    ({"kernel": (3, 3), "padding": ((3, 1), (2, 2)), "stride": (1, 1)}, (15, 1, 1, 16)),
+    ({"kernel": (3, 2), "padding": ((4, 0), (2, 2)), "stride": (2, 3)}, (2, 6, 5, 3)),
+]
+
+
+@pytest.mark.parametrize(("settings", "shape"), WIDE)
+def test_padding_wider_than_the_kernel(settings, shape):
+    layer = layer_of({"conv": {"filters": 16, "dilation": 1, **settings}})
+    pads = [side for pair in reversed(sides({**settings, "dilation": (1, 1)}, shape[1:-1])) for side in pair]
+
+    def theirs(x, w):
+        return F.conv2d(F.pad(x, pads), kernel_first(w["kernel"]), w["bias"], settings["stride"])
+
+    same_function(layer, normal(shape), theirs)
+
+
 @few
 @given(problems())
 def test_textbook_2d_convolution_and_1d_convolution_are_pytorchs(problem):

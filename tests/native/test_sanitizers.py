@@ -28,9 +28,8 @@ def test_sanitizers_find_nothing(sanitizers, tmp_path):
     flags = ["-std=c++17", "-O1", "-g", "-fopenmp", "-fno-math-errno", f"-fsanitize={sanitizers}", "-w"]
     folders = [f"-I{NATIVE}", f"-I{headers}", f"-I{jax.ffi.include_dir()}", f"-L{library}", f"-Wl,-rpath,{library}"]
     sources = [Path(__file__).with_name("concurrent.cc"), *SOURCES]
-    built = subprocess.run(
-        ["g++", *flags, *folders, *map(str, sources), "-l:libdnnl.so.3", "-o", str(program)], capture_output=True, text=True
-    )
+    command = ["g++", *flags, *folders, *map(str, sources), "-l:libdnnl.so.3", "-o", str(program)]
+    built = subprocess.run(command, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr[-2000:]
     # oneDNN is no build of ours: it never frees its caches, and its own memory is none of our business.
     quiet = {"ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "halt_on_error=1"}

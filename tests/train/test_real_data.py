@@ -46,22 +46,20 @@ def accuracies(name, precision, seeds, overrides, runs):
     return [train(load(shipped()[name], some), runs / precision, Events()).test["accuracy"] for some in each]
 
 
-def within_noise(full, half):
-    """No worse than float32 by more than two standard errors of the difference of means."""
-    error = ((stdev(full) ** 2 + stdev(half) ** 2) / len(full)) ** 0.5
-    print(f"float32 {mean(full):.4f} +- {stdev(full):.4f}, bfloat16 {mean(half):.4f} +- {stdev(half):.4f}: {full}, {half}")
-    return mean(half) >= mean(full) - 2 * error
+def within_noise(of):
+    """bfloat16 no worse than float32 by more than two standard errors of the difference of the means."""
+    full, half = of("float32"), of("bfloat16")
+    print(f"float32 {mean(full):.4f} +- {stdev(full):.4f}, bfloat16 {mean(half):.4f} +- {stdev(half):.4f}")
+    return mean(half) >= mean(full) - 2 * ((stdev(full) ** 2 + stdev(half) ** 2) / len(full)) ** 0.5
 
 
 @pytest.mark.slow
 def test_bfloat16_is_as_accurate_on_mnist(shared_data, tmp_path):
     overrides = [f"data.dir={shared_data}", "train.epochs=5"]
-    assert within_noise(*(accuracies("lenet5", each, range(5), overrides, tmp_path) for each in ("float32", "bfloat16")))
+    assert within_noise(lambda precision: accuracies("lenet5", precision, range(5), overrides, tmp_path))
 
 
 @pytest.mark.slow
 def test_bfloat16_is_as_accurate_on_cifar10(cifar10, tmp_path):
     overrides = [f"data.source={{folder: {cifar10}}}", "train.epochs=3", "train.schedule=cosine"]
-    assert within_noise(
-        *(accuracies("resnet20", each, range(3), overrides, tmp_path) for each in ("float32", "bfloat16"))
-    )
+    assert within_noise(lambda precision: accuracies("resnet20", precision, range(3), overrides, tmp_path))
