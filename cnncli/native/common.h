@@ -46,7 +46,7 @@ class OneThread {
   int before_;
 };
 
-// f(0) ... f(parts - 1), each once, on XLA's threads and the caller's. The caller takes parts like any other thread
+// f(0) ... f(parts - 1), each once, on XLA's threads and the caller's; whoever is done takes the next. The caller takes parts like any other thread
 // and waits only for parts that have begun, so that calls in calls cannot deadlock the pool. The first exception is
 // thrown again in the caller.
 template <typename F>
@@ -77,7 +77,7 @@ void parallel(ffi::ThreadPool& pool, int64_t parts, const F& f) {
       shared->done.fetch_add(1, std::memory_order_release);
     }
   };
-  for (int64_t helper = 1; helper < parts; ++helper) {
+  for (int64_t helper = 1; helper < std::min(parts, pool.num_threads()); ++helper) {
     auto copy = work;
     pool.Schedule(std::move(copy));
   }
@@ -167,6 +167,14 @@ inline char* offset(const void* data, int64_t bytes) { return static_cast<char*>
 inline bool matrix_units_for_bfloat16() {
   auto isa = dnnl::get_effective_cpu_isa();
   return isa == dnnl::cpu_isa::avx512_core_amx || isa == dnnl::cpu_isa::avx512_core_amx_fp16;
+}
+
+// Whether oneDNN's products of bfloat16 are faster than float32's: by matrix units, and by AMD's AVX512_BF16; Intel's is
+// slower than its float32.
+inline bool fast_bfloat16() {
+  static const bool fast = matrix_units_for_bfloat16() ||
+                           (__builtin_cpu_is("amd") && __builtin_cpu_supports("avx512bf16"));
+  return fast;
 }
 
 // Runs a kernel; whatever it throws becomes an error of the FFI.

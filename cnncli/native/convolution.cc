@@ -51,16 +51,19 @@ void bias_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* slop
   }
 }
 
+// Winograd's sums are in float32: where products of bfloat16 are faster than those, the definition's are.
+bool winograd_pays(const Convolution& c) { return winograd_fits(c) && (c.type == Type::f32 || !fast_bfloat16()); }
+
 }  // namespace
 
 void convolve(ffi::ThreadPool& pool, const Convolution& c, const void* x, const float* kernel, const float* bias,
               void* y) {
-  auto* run = winograd_fits(c) ? winograd_forward : onednn_forward;
+  auto* run = winograd_pays(c) ? winograd_forward : onednn_forward;
   run(pool, c, x, kernel, bias, y);
 }
 
 void input_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* slope, const float* kernel, void* into_x) {
-  auto* run = winograd_fits(c)       ? winograd_input_gradient
+  auto* run = winograd_pays(c)       ? winograd_input_gradient
               : narrow_input_fits(c) ? narrow_input_gradient
                                      : onednn_input_gradient;
   run(pool, c, slope, kernel, into_x);

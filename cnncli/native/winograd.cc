@@ -289,7 +289,9 @@ void convolve_group(ffi::ThreadPool& pool, int64_t batch, const Map<T>& in, cons
     transform_kernels<T>(kernel, channels, filters, line, turned, panel, range.begin, range.begin + range.size, kernels);
   });
   Tiles tiles(batch, out.height, out.width);
-  int64_t parts = split(pool, tiles.count(), 72.0 * tiles.count() * channels * filters);
+  // Several parts for each thread, so that none waits long for another that was held up.
+  int64_t shares = split(pool, tiles.count(), 72.0 * tiles.count() * channels * filters);
+  int64_t parts = shares > 1 ? 4 * shares : 1;
   parallel(pool, parts, [&](int64_t part) {
     float* room = static_cast<float*>(scratch(kScratchpad, kPlaces * kBlock * (in.depth + panel) * sizeof(float)));
     Range range = part_of(tiles.count(), parts, part);

@@ -108,9 +108,12 @@ def picture(document: dict[str, Any], path: Path) -> None:
                 middle, at = figures["median"], group + 0.8 * (index - (len(names) - 1) / 2) / len(names)
                 reach = [[middle - figures["least"]], [figures["most"] - middle]]
                 axes.barh(
-                    at, middle, 0.8 / len(names), xerr=reach, color=COLOURS[name], label=name if not group else None
-                )
+                    at, middle - 1, 0.8 / len(names), left=1, xerr=reach, color=COLOURS[name],
+                    label=name if not group else None,
+                )  # fmt: skip
     axes.axvline(1, color="black", linewidth=1)
+    axes.set_xscale("log")  # twice as fast is as far from 1 as half as fast
+    axes.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
     axes.set_yticks(range(len(races)), [_name(race) for race in races])
     axes.invert_yaxis()
     axes.set_xlabel("training images per second, ours / theirs")

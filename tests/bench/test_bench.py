@@ -135,12 +135,13 @@ def test_the_readme_shows_what_was_measured():
     races = json.loads(Path(__file__).with_name("measured.json").read_text(encoding="utf-8"))["races"]
     lines = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8").splitlines()
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if ", batch " in line]
-    assert len(table) == len(races) == 7
+    assert len(table) == len(races) == 8
     for row, race in zip(table, races, strict=True):
         assert re.sub(r"[^a-z0-9]", "", row[0].split(",")[0].split(" at ")[0].lower()) == race["case"].replace("-", "")
         assert row[0].endswith(f"batch {CASES[race['case']].batch_size}")
+        assert ("bfloat16" in row[0]) == (race["precision"] == "bfloat16")
         for cell, name in zip(row[1:6], CONTENDERS, strict=True):
             found = race["contenders"].get(name)
             assert cell == (f"{found['images_per_second']['median']:,.0f}" if found else "")
-        ratios = [f"{race['ratios'][name]['median']:.2f}" for name in ("torch-eager", "torch-compiled")]
+        ratios = [f"{race['ratios'][name]['median']:.2f}" for name in CONTENDERS[1:]]
         assert row[6] == ", ".join(ratios)

@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cnncli.config.load import load
@@ -128,8 +128,9 @@ VALUES = [
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.sampled_from(LEAVES), st.sampled_from(VALUES)), min_size=1, max_size=3,
+@given(changes=st.lists(st.tuples(st.sampled_from(LEAVES), st.sampled_from(VALUES)), min_size=1, max_size=3,
                 unique_by=lambda pair: pair[0][:3]))  # fmt: skip
+@example(changes=[(("data",), []), (("data", "validation"), 0)])
 def test_as_if_the_file_had_been_edited(tmp_path, base, changes):
     written = read_text(base, "x").plain()
     edited, overrides = copy.deepcopy(written), []
@@ -139,6 +140,8 @@ def test_as_if_the_file_had_been_edited(tmp_path, base, changes):
             if isinstance(place, dict) and not isinstance(place.get(step), (dict, list)):
                 return  # an earlier change left nothing to go through
             place = place[step]
+        if isinstance(place, list) != isinstance(path[-1], int):
+            return  # or a list where keys are written
         place[path[-1]] = value
         words = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
         overrides.append(f"{words[1:]}={json.dumps(value)}")
