@@ -20,6 +20,7 @@
 
 #include <oneapi/dnnl/dnnl.hpp>
 
+#include "values.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace cnn {
@@ -133,6 +134,19 @@ inline memory at(const memory::desc& desc, const void* data) {
   return memory(desc, engine(), const_cast<void*>(data));
 }
 
+// sums[i] = partials[0][i] + partials[1][i] + ..., the partials one after the other in memory; `sums` may be the first.
+inline void add_up(ffi::ThreadPool& pool, const float* partials, int64_t count, int64_t size, float* sums) {
+  int64_t pieces = split(pool, size, 1.0 * count * size);
+  parallel(pool, pieces, [&](int64_t piece) {
+    Range range = part_of(size, pieces, piece);
+    for (int64_t i = range.begin; i < range.begin + range.size; ++i) {
+      float sum = partials[i];
+      for (int64_t part = 1; part < count; ++part) sum += partials[part * size + i];
+      sums[i] = sum;
+    }
+  });
+}
+
 // The primitive of `key`, made once. `make` runs under the lock: two threads never make the same one.
 template <typename Op, typename Make>
 std::shared_ptr<const Op> cached(const Shape& key, const Make& make) {
@@ -159,7 +173,26 @@ inline Type type_of(const ffi::AnyBuffer& buffer) {
   throw std::invalid_argument("expected float32 or bfloat16");
 }
 
+// f(a value of that type)
+template <typename F>
+void with_type(Type type, const F& f) {
+  if (type == Type::f32)
+    f(float());
+  else
+    f(Half());
+}
+
 inline int64_t bytes_of(Type type) { return type == Type::bf16 ? 2 : 4; }
+
+// Its values; null where it is empty.
+template <typename T>
+T* data(const ffi::AnyBuffer& buffer) {
+  return buffer.element_count() ? static_cast<T*>(buffer.untyped_data()) : nullptr;
+}
+
+inline float* data(const ffi::Buffer<ffi::DataType::F32>& buffer) {
+  return buffer.element_count() ? buffer.typed_data() : nullptr;
+}
 
 inline char* offset(const void* data, int64_t bytes) { return static_cast<char*>(const_cast<void*>(data)) + bytes; }
 

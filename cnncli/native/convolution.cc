@@ -39,10 +39,9 @@ void bias_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* slop
   parallel(pool, parts, [&](int64_t part) {
     Range range = part_of(rows, parts, part);
     const void* from = offset(slope, range.begin * c.filters * bytes_of(c.type));
-    if (c.type == Type::f32)
-      add_rows(static_cast<const float*>(from), range.size, c.filters, sums[part].data());
-    else
-      add_rows(static_cast<const Half*>(from), range.size, c.filters, sums[part].data());
+    with_type(c.type, [&](auto value) {
+      add_rows(static_cast<const decltype(value)*>(from), range.size, c.filters, sums[part].data());
+    });
   });
   for (int64_t f = 0; f < c.filters; ++f) {
     double total = 0;

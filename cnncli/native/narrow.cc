@@ -1,6 +1,6 @@
-// Input gradient: what one output pixel adds to one line of the input's slope is a run of taps x channels values one behind the
-// other in memory: vectors go along both, and are full where channels alone would fill a part (5 x 6 values: 30 of 32
-// lanes, not 6 of 16). Several images go together, so that each has sums of its own to wait for.
+// Input gradient: what one output pixel adds to one line of the input's slope is a run of taps x channels values, one
+// behind the other in memory: vectors go along both, and are full where channels alone would fill a part (5 x 6 values:
+// 30 of 32 lanes, not 6 of 16). Several images go together, so that each has sums of its own to wait for.
 //
 // Weight gradient: the same runs of the input, times one slope, are what one pixel adds to a filter's line of taps.
 // Two lines of at most 8 values share a vector.
@@ -11,7 +11,7 @@
 namespace cnn {
 namespace {
 
-constexpr int64_t kMostVectors = 4, kTogether = 7;
+constexpr int64_t kMostVectors = 4, kTogether = 7;  // of a run; images: 28 registers of sums
 
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512vl,fma")
@@ -118,13 +118,12 @@ void narrow_weights(ffi::ThreadPool& pool, const Convolution& c, const T* x, con
         add_image<false>(c, padded, line, slopes, into);
     }
   });
+  add_up(pool, sums, parts, size, sums);
   for (int64_t tap = 0; tap < c.taps_h; ++tap)
     for (int64_t i = 0; i < run; ++i)
       for (int64_t f = 0; f < c.filters; ++f) {
-        int64_t at = paired ? (tap / 2 * c.filters + f) * kLanes + tap % 2 * (kLanes / 2) + i : (tap * c.filters + f) * kLanes + i;
-        float total = 0;
-        for (int64_t part = 0; part < parts; ++part) total += sums[part * size + at];
-        into_kernel[(tap * run + i) * c.filters + f] = total;
+        int64_t line = paired ? tap / 2 : tap, lane = paired ? tap % 2 * (kLanes / 2) + i : i;
+        into_kernel[(tap * run + i) * c.filters + f] = sums[(line * c.filters + f) * kLanes + lane];
       }
 }
 
@@ -202,18 +201,18 @@ bool narrow_weight_fits(const Convolution& c) {
 
 void narrow_input_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* slope, const float* kernel,
                            void* into_x) {
-  if (c.type == Type::f32)
-    narrow_input(pool, c, static_cast<const float*>(slope), kernel, static_cast<float*>(into_x));
-  else
-    narrow_input(pool, c, static_cast<const Half*>(slope), kernel, static_cast<Half*>(into_x));
+  with_type(c.type, [&](auto value) {
+    using T = decltype(value);
+    narrow_input(pool, c, static_cast<const T*>(slope), kernel, static_cast<T*>(into_x));
+  });
 }
 
 void narrow_weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* x, const void* slope,
                             float* into_kernel) {
-  if (c.type == Type::f32)
-    narrow_weights(pool, c, static_cast<const float*>(x), static_cast<const float*>(slope), into_kernel);
-  else
-    narrow_weights(pool, c, static_cast<const Half*>(x), static_cast<const Half*>(slope), into_kernel);
+  with_type(c.type, [&](auto value) {
+    using T = decltype(value);
+    narrow_weights(pool, c, static_cast<const T*>(x), static_cast<const T*>(slope), into_kernel);
+  });
 }
 
 }  // namespace cnn

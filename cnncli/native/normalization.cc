@@ -281,25 +281,17 @@ Normalization describe(const ffi::AnyBuffer& x, float epsilon, bool relu) {
   return {values / channels, channels, epsilon, relu};
 }
 
-template <typename T>
-T* data(const ffi::AnyBuffer& buffer) {
-  return buffer.element_count() ? static_cast<T*>(buffer.untyped_data()) : nullptr;
-}
-float* data(const F32& buffer) { return buffer.element_count() ? buffer.typed_data() : nullptr; }
-
 // x (..., C), scale and bias (C,) or (0,), other like x or (0,) -> y like x, mean and biased var (C,), and the rest
 // (C,) that the mean lost when it was rounded
 ffi::Error BatchNorm(ffi::ThreadPool pool, ffi::AnyBuffer x, F32 scale, F32 bias, ffi::AnyBuffer other, Out y,
                      OutF32 mean, OutF32 var, OutF32 rest, float epsilon, bool relu) {
   return guarded("batch normalisation", [&] {
     auto n = describe(x, epsilon, relu);
-    auto run = [&](auto* in) {
-      using T = std::remove_const_t<std::remove_pointer_t<decltype(in)>>;
-      forward<T>(pool, n, in, data(scale), data(bias), data<T>(other), data<T>(*y), data(*mean), data(*var),
+    with_type(type_of(x), [&](auto value) {
+      using T = decltype(value);
+      forward<T>(pool, n, data<T>(x), data(scale), data(bias), data<T>(other), data<T>(*y), data(*mean), data(*var),
                  data(*rest));
-    };
-    if (type_of(x) == Type::f32) run(data<float>(x));
-    else run(data<Half>(x));
+    });
   });
 }
 
@@ -309,13 +301,11 @@ ffi::Error BatchNormGradient(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuf
                              float epsilon, bool relu) {
   return guarded("batch normalisation's gradient", [&] {
     auto n = describe(x, epsilon, relu);
-    auto run = [&](auto* in) {
-      using T = std::remove_const_t<std::remove_pointer_t<decltype(in)>>;
-      gradient<T>(pool, n, in, data<T>(y), data<T>(slope), data(scale), data(mean), data(var), data(rest), data<T>(*into_x),
+    with_type(type_of(x), [&](auto value) {
+      using T = decltype(value);
+      gradient<T>(pool, n, data<T>(x), data<T>(y), data<T>(slope), data(scale), data(mean), data(var), data(rest), data<T>(*into_x),
                   data<T>(*into_other), data(*into_scale), data(*into_bias));
-    };
-    if (type_of(x) == Type::f32) run(data<float>(x));
-    else run(data<Half>(x));
+    });
   });
 }
 

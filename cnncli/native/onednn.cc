@@ -120,19 +120,6 @@ void over_parts(ffi::ThreadPool& pool, const Parts& parts, const void* kernel, c
   });
 }
 
-// sums[i] = partials[0][i] + partials[1][i] + ..., the partials one after the other in memory.
-void add_up(ffi::ThreadPool& pool, const float* partials, int64_t count, int64_t size, float* sums) {
-  int64_t pieces = split(pool, size, 1.0 * count * size);
-  parallel(pool, pieces, [&](int64_t piece) {
-    Range range = part_of(size, pieces, piece);
-    for (int64_t i = range.begin; i < range.begin + range.size; ++i) {
-      float sum = partials[i];
-      for (int64_t part = 1; part < count; ++part) sum += partials[part * size + i];
-      sums[i] = sum;
-    }
-  });
-}
-
 }  // namespace
 
 void onednn_forward(ffi::ThreadPool& pool, const Convolution& c, const void* x, const float* kernel, const float* bias,

@@ -110,13 +110,13 @@ using Out = ffi::Result<ffi::AnyBuffer>;
 ffi::Error Forward(ffi::ThreadPool pool, ffi::AnyBuffer x, Out y, int64_t n, float k, float alpha) {
   return guarded("response normalisation", [&] {
     auto r = describe(x, n, k, alpha);
-    auto run = [&](const auto* in, auto* out) {
+    with_type(type_of(x), [&](auto value) {
+      using T = decltype(value);
       over_rows(pool, r, [&](int64_t row, int64_t rows, float* room) {
-        forward(r, in + row * r.channels, rows, out + row * r.channels, room);
+        int64_t at = row * r.channels;
+        forward(r, data<T>(x) + at, rows, data<T>(*y) + at, room);
       });
-    };
-    if (type_of(x) == Type::f32) run(static_cast<const float*>(x.untyped_data()), static_cast<float*>(y->untyped_data()));
-    else run(static_cast<const Half*>(x.untyped_data()), static_cast<Half*>(y->untyped_data()));
+    });
   });
 }
 
@@ -125,15 +125,13 @@ ffi::Error Gradient(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer slope
                     float alpha) {
   return guarded("response normalisation's gradient", [&] {
     auto r = describe(x, n, k, alpha);
-    auto run = [&](const auto* in, auto* out) {
-      auto* slopes = static_cast<decltype(in)>(slope.untyped_data());
+    with_type(type_of(x), [&](auto value) {
+      using T = decltype(value);
       over_rows(pool, r, [&](int64_t row, int64_t rows, float* room) {
         int64_t at = row * r.channels;
-        gradient(r, in + at, slopes + at, rows, out + at, room);
+        gradient(r, data<T>(x) + at, data<T>(slope) + at, rows, data<T>(*into_x) + at, room);
       });
-    };
-    if (type_of(x) == Type::f32) run(static_cast<const float*>(x.untyped_data()), static_cast<float*>(into_x->untyped_data()));
-    else run(static_cast<const Half*>(x.untyped_data()), static_cast<Half*>(into_x->untyped_data()));
+    });
   });
 }
 

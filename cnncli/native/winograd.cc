@@ -339,36 +339,22 @@ void weight_gradient_of_group(ffi::ThreadPool& pool, int64_t batch, const Map<T>
         gradient_block<1>(in, slope, block, sums + part * size, room);
     }
   });
+  add_up(pool, sums, parts, size, sums);
   int64_t pieces = split(pool, channels, 60.0 * channels * filters);
-  parallel(pool, pieces, [&](int64_t piece) {
-    Range range = part_of(size, pieces, piece);
-    for (int64_t i = range.begin, end = i + range.size; i < end; ++i)
-      for (int64_t part = 1; part < parts; ++part) sums[i] += sums[part * size + i];
-  });
   parallel(pool, pieces, [&](int64_t piece) {
     Range range = part_of(channels, pieces, piece);
     gradient_of_kernels(sums, channels, filters, line, panel, range.begin, range.begin + range.size, into);
   });
 }
 
-// f(a value of the type of the maps)
-template <typename F>
-void with_type(Type type, const F& f) {
-  if (type == Type::f32)
-    f(float());
-  else
-    f(Half());
-}
-
 }  // namespace
 
 bool winograd_fits(const Convolution& c) {
-  static const bool matrix_units = matrix_units_for_bfloat16();
   const Shape& g = c.geometry;
   bool plain = c.taps_h == 3 && c.taps_w == 3 && g[0] == 1 && g[1] == 1 && g[2] == 1 && g[3] == 1;
   bool vectors = c.channels / g[8] % kLanes == 0 && c.filters / g[8] % kLanes == 0;
   bool many = Tiles(c.batch, c.out_h, c.out_w).count() >= 2 * kBlock;
-  return avx512() && plain && vectors && many && (c.type == Type::f32 || !matrix_units);
+  return avx512() && plain && vectors && many && (c.type == Type::f32 || !matrix_units_for_bfloat16());
 }
 
 void winograd_forward(ffi::ThreadPool& pool, const Convolution& c, const void* x, const float* kernel,
