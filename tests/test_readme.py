@@ -31,3 +31,13 @@ def test_the_tour_runs_as_written(tmp_path):
 def test_every_file_the_readme_names_is_there():
     for name in re.findall(r"`((?:configs|tests|cnncli)/[\w./-]+)`", TEXT):
         assert (ROOT / name).exists(), name
+
+
+def test_ci_runs_the_test_line():
+    """.ci/run installs and tests with the README's own commands, in an environment of its own."""
+    (line,) = (line for line in LINES if line.endswith("pytest"))
+    commands = [part.strip().replace(".venv/bin/", "") for part in line.split("&&")][1:]
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert len(commands) == 2
+    assert [each for each in script if each in commands] == commands
+    assert script[-1] == commands[-1], "the last command prints the test runner's closing line"

@@ -1,4 +1,4 @@
-"""What cnncli/SECURITY.md promises, as far as no other test holds it."""
+"""What .github/SECURITY.md promises, as far as no other test holds it."""
 
 import ast
 import json
