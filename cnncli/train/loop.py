@@ -307,8 +307,9 @@ def _rank(val: dict[str, float]) -> tuple[float, float]:
 
 def _reason_to_stop(session: Session, memory: Memory, clock: Clock) -> str:
     config = session.config.train
-    if config.max_time and clock.spent_before + time.perf_counter() - clock.start >= in_seconds(config.max_time):
-        return f"stopped: max_time {config.max_time} is over"
+    limit = config.max_time if memory.step < session.total else None
+    if limit and clock.spent_before + time.perf_counter() - clock.start >= in_seconds(limit):
+        return f"stopped: max_time {limit} is over"
     return early_stop(config, memory.validation)
 
 
