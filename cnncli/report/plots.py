@@ -36,7 +36,7 @@ def picture(path: Path, width: float, height: float, dpi: int = 120) -> Iterator
 
 
 def _import_matplotlib() -> None:
-    """Import matplotlib as if there were no MPLBACKEND and no matplotlibrc: one that it refuses would end the import."""
+    """Import matplotlib without MPLBACKEND and any matplotlibrc: one that it refuses would end the import."""
     found = find_spec("matplotlib") if "matplotlib" not in sys.modules else None
     if found is None or not found.submodule_search_locations:
         return

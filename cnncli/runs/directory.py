@@ -17,6 +17,7 @@ from typing import Any
 
 from cnncli.config.writer import to_yaml as to_yaml
 from cnncli.errors import CheckpointError, ConfigError, MachineError, Place
+from cnncli.json_text import json_text
 from cnncli.runs import checkpoint
 from cnncli.runs.files import append_synced, replace_file, sync_folder, writing
 
@@ -144,14 +145,14 @@ def only_trainer(run: Run, note: Callable[[str], None]) -> Iterator[None]:
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
     """Append one JSON line and force it to the disk."""
-    append_synced(path, (json.dumps(line) + "\n").encode())
+    append_synced(path, (json_text(line) + "\n").encode())
 
 
 def cut_lines(path: Path, step: int, restores: int = 0) -> None:
     """Drop lines after ``step``, and returns to a checkpoint after ``restores``: they will be written again, once."""
     if path.exists():
         kept = [line for line in json_lines(path) if line["step"] <= step and line.get("restore", 0) <= restores]
-        replace_file(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        replace_file(path, "".join(json_text(line) + "\n" for line in kept).encode())
 
 
 def json_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -76,7 +76,9 @@ def writing(run: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        saved = any((run / "checkpoints").glob("step-*"))
         hint = f"What was saved before is intact: make room or mend it, then cnn train --resume {run}"
+        hint = hint if saved else "Nothing is saved yet: make room or mend it, then train again."
         place = Place(str(error.filename or run))
         raise MachineError.of(f"cannot write: {error.strerror or error}", hint, place) from error
 

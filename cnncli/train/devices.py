@@ -89,7 +89,8 @@ def keep_programs() -> Path | None:
         found = folder.stat()
         if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o077 or folder.is_symlink()):
             return None
-    except OSError:
+        str(folder).encode()  # JAX takes no other path
+    except (OSError, UnicodeError):
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -109,8 +110,10 @@ def _processor_id() -> str:
 
 
 def placement(batch_size: int) -> Placement:
-    """A mesh over as many devices as divide the batch evenly."""
+    """A mesh over as many devices as divide the batch evenly. MachineError where nothing may be compiled."""
     found = devices()
+    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+        raise MachineError.of("nothing may be compiled: JAX_DISABLE_JIT is set", "Unset it.")
     count = next(n for n in range(len(found), 0, -1) if batch_size % n == 0)
     mesh = Mesh(found[:count], ("data",))
     shardings = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",), (None, "data")))
