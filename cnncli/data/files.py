@@ -1,7 +1,12 @@
-"""What every source needs of a file: open it without surprises, say what is wrong with it, ask for memory first."""
+"""What every source needs of a file: open it without surprises, say what is wrong with it, ask for memory first.
+
+Everything that is read from outside (configs, run folders, checkpoints, data) is opened by ``open_file``.
+"""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import re
 import stat
@@ -56,30 +61,69 @@ def reason(error: OSError) -> str:
 
 
 @contextmanager
+def open_file(path: Path, links: bool = True) -> Iterator[BinaryIO]:
+    """A regular file, open to read; OSError for anything else. Neither opening nor reading can block.
+
+    ``links``: whether ``path`` may be a symbolic link.
+    """
+    _require_regular(os.stat(path, follow_symlinks=links))  # opening some devices has effects
+    extra = os.O_NONBLOCK | (0 if links else os.O_NOFOLLOW)
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra)) as stream:
+        found = os.fstat(stream.fileno())
+        _require_regular(found)  # once more: another may have been put there since
+        # Files of /proc say that they are empty, and may wait or never end when they are read.
+        yield stream if found.st_size else io.BytesIO()
+
+
+def read_file(path: Path, limit: int, links: bool = True) -> bytes:
+    """The bytes of a regular file, and no more than ``limit`` + 1. OSError for anything else."""
+    with open_file(path, links) as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        return stream.read(min(size, limit + 1))
+
+
+@contextmanager
 def open_regular(path: Path) -> Iterator[BinaryIO]:
-    """Open a regular file to read. Pipes, devices and folders are refused before they are opened: none can block."""
+    """``open_file``, and what the system refuses as a DataError that names the file."""
     try:
-        mode = os.stat(path).st_mode
-        if not stat.S_ISREG(mode):
-            raise data_error(path, f"is {kind_of_file(mode)}, not a file")
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             yield stream
     except OSError as error:
         raise data_error(path, f"cannot be read: {reason(error)}") from None
 
 
+def _require_regular(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        code = errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EINVAL
+        raise OSError(code, f"it is {kind_of_file(found.st_mode)}, not a plain file")
+
+
 def kind_of_file(mode: int) -> str:
-    """``a folder``, ``a pipe``, ``a device`` or ``a socket``."""
-    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+    """``a folder``, ``a pipe``, ``a link``, ``a socket`` or ``a device``."""
+    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"),
+             (stat.S_ISLNK, "a link"))  # fmt: skip
     return next((name for test, name in kinds if test(mode)), "a device")
 
 
 def is_file(path: Path) -> bool:
     """Whether something other than a folder lies at ``path`` (a pipe counts: reading it says what is wrong)."""
+    return (mode := _mode(path)) != 0 and not stat.S_ISDIR(mode)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder lies at ``path``."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def _mode(path: Path) -> int:
+    """Of the file at ``path``, or 0 where there is none. DataError where the system does not permit to look."""
     try:
-        return not stat.S_ISDIR(os.stat(path).st_mode)
+        return os.stat(path).st_mode
+    except PermissionError as error:
+        raise data_error(path, f"cannot be read: {reason(error)}") from None
     except (OSError, ValueError):
-        return False
+        return 0
 
 
 def available_memory() -> int | None:

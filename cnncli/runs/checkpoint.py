@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
+from cnncli.data.files import read_file
 from cnncli.errors import CheckpointError, Place
-from cnncli.runs.files import read_regular, sync_folder, write_synced
+from cnncli.runs.files import sync_folder, write_synced
 
 FORMAT = 2
 FORMATS = (1, FORMAT)  # 1: the manifest has no digest of its own
@@ -182,7 +183,7 @@ def _verified(path: Path, expected: Any) -> bytes:
 
 def _read(path: Path, limit: int) -> bytes:
     try:
-        return read_regular(path, limit)
+        return read_file(path, limit, links=False)
     except OSError as error:
         raise _bad(path, f"cannot be read: {error.strerror}") from None
 

@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.config.writer import to_yaml as to_yaml
+from cnncli.data.files import in_bytes, read_file, reason
 from cnncli.errors import CheckpointError, ConfigError, MachineError, Place
 from cnncli.json_text import json_text
 from cnncli.runs import checkpoint
 from cnncli.runs.files import append_synced, replace_file, sync_folder, writing
+
+MAX_LOCK, MAX_LINES = 1 << 20, 1 << 28  # bytes of lock.json; of metrics.jsonl and timing.jsonl, a line an epoch or more
 
 
 @dataclass(frozen=True)
@@ -155,11 +158,22 @@ def cut_lines(path: Path, step: int, restores: int = 0) -> None:
         replace_file(path, "".join(json_text(line) + "\n" for line in kept).encode())
 
 
+def read(path: Path, limit: int) -> bytes:
+    """One of the run's files. CheckpointError (exit 5) where it cannot be read or is larger than ``limit``."""
+    try:
+        content = read_file(path, limit)
+    except OSError as error:
+        raise CheckpointError.of(f"cannot be read: {reason(error)}", place=Place(str(path))) from None
+    if len(content) > limit:
+        raise CheckpointError.of(f"has more than {in_bytes(limit)}", place=Place(str(path)))
+    return content
+
+
 def json_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The JSON objects of a file, a line each; a half-written line is left out."""
     if not path.exists():
         return
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for text in read(path, MAX_LINES).decode(errors="replace").splitlines():
         try:
             line = json.loads(text)
         except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Writing that survives a crash: whole files, synced, renamed into place; and reading that trusts nothing.
+"""Writing that survives a crash: whole files, synced, renamed into place.
 
 Every byte goes through ``os.write``, ``os.fsync``, ``os.rename`` and ``os.replace``: tests fail and kill at each.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,19 +42,6 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def read_regular(path: Path, limit: int) -> bytes:
-    """At most ``limit`` + 1 bytes of a plain file; OSError for a link, a pipe, a device or a folder."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # opening a pipe must not wait for a writer
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(0, "it is not a plain file")
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(min(found.st_size, limit) + 1)
     finally:
         os.close(descriptor)
 

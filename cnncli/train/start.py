@@ -195,10 +195,10 @@ def _require_same_training(before: Config, after: Config, run: Run) -> None:
 def _locked(run: Run, *keys: str) -> Any:
     """A value of lock.json."""
     try:
-        found = json.loads(run.lock.read_text(encoding="utf-8"))
+        found = json.loads(directory.read(run.lock, directory.MAX_LOCK))
         for key in keys:
             found = found[key]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise CheckpointError.of("is missing or not readable", place=Place(str(run.lock))) from None
     return found
 
