@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import IO, TYPE_CHECKING, Annotated, BinaryIO
 
 from pydantic import Field
 from pydantic_core import PydanticCustomError
@@ -23,6 +23,8 @@ from cnncli.errors import DataError, MachineError, Place
 from cnncli.spec import check
 
 if TYPE_CHECKING:
+    from gzip import GzipFile
+
     import numpy as np
 
 MAX_CLASSES = 100_000
@@ -91,6 +93,18 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
             yield stream
     except OSError as error:
         raise data_error(path, f"cannot be read: {reason(error)}") from None
+
+
+def fill(stream: IO[bytes] | GzipFile, view: memoryview) -> int:
+    """Read until ``view`` is full or the stream ends; bytes read."""
+    done = 0
+    while done < len(view):
+        chunk = stream.read(min(1 << 20, len(view) - done))
+        if not chunk:
+            break
+        view[done : done + len(chunk)] = chunk
+        done += len(chunk)
+    return done
 
 
 def _require_regular(found: os.stat_result) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pickle
 import shutil
 import struct
@@ -247,3 +248,21 @@ def test_resume_with_other_data(cnn, newest):
     outcome = cnn("train", "--resume", "runs/x-1", "train.epochs=3")
     assert outcome.code == 5
     assert "the data is not the data of this run" in outcome.err
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "timing.jsonl", "lock.json"])
+def test_a_pipe_in_the_place_of_a_runs_file(newest, cnn, name):
+    """It would wait for a writer."""
+    path = Path("runs/x-1", name)
+    path.unlink()
+    os.mkfifo(path)
+    outcome = cnn("train", "--resume", "runs/x-1", "train.epochs=3")
+    assert outcome.code == 5, outcome
+    assert outcome.errors[-1] == f"{path}  cannot be read: it is a pipe, not a plain file"
+
+
+def test_a_run_whose_figures_are_too_large(newest, cnn, monkeypatch):
+    monkeypatch.setattr("cnncli.runs.directory.MAX_LINES", 20)
+    outcome = cnn("train", "--resume", "runs/x-1", "train.epochs=3")
+    assert outcome.code == 5, outcome
+    assert outcome.errors[-1] == "runs/x-1/metrics.jsonl  has more than 20 bytes"
