@@ -15,6 +15,9 @@ from cnncli import __version__
 from cnncli.cli import check, look, use
 from cnncli.cli.train import train
 from cnncli.errors import MachineError
+from cnncli.machine import require_address_space
+
+STARTS_JAX = ("train", "eval", "predict", "data", "time", "doctor")  # the commands that do
 
 app = typer.Typer(
     name="cnn",
@@ -52,11 +55,14 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     _require_environment()
+    if context.invoked_subcommand in STARTS_JAX:
+        require_address_space()
 
 
 def _require_environment() -> None:

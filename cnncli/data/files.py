@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import re
 import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from pydantic import Field
 from pydantic_core import PydanticCustomError
 
 from cnncli.errors import DataError, MachineError, Place
+from cnncli.machine import available_memory
 from cnncli.spec import check
 
 if TYPE_CHECKING:
@@ -138,21 +138,6 @@ def _mode(path: Path) -> int:
         raise data_error(path, f"cannot be read: {reason(error)}") from None
     except (OSError, ValueError):
         return 0
-
-
-def available_memory() -> int | None:
-    """Bytes this process may still fill, or None where the system does not say."""
-    found = []
-    try:
-        text = Path("/proc/meminfo").read_text()
-        found += [int(kib) * 1024 for kib in re.findall(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)]
-        limit = Path("/sys/fs/cgroup/memory.max")
-        found += [int(limit.read_text())] if limit.exists() and limit.read_text().strip().isdigit() else []
-    except OSError:
-        pass
-    if not found and hasattr(os, "sysconf"):
-        found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    return min(found, default=None)
 
 
 def need_memory(size: int, path: Path, what: str, hint: str = "") -> None:

@@ -15,6 +15,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cnncli.errors import MachineError
+from cnncli.machine import available_cores
 
 MOST_PROGRAMS = 2 << 30  # bytes of compiled programs that are kept; the longest unused go first
 
@@ -125,8 +126,3 @@ def device_name(device: jax.Device) -> str:
     if device.platform == "cpu":
         return f"cpu ({available_cores()} cores)"
     return device.device_kind
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
