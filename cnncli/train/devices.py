@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cnncli.errors import MachineError
 from cnncli.machine import available_cores
+from cnncli.train import program_cache
 
 MOST_PROGRAMS = 2 << 30  # bytes of compiled programs that are kept; the longest unused go first
 
@@ -85,6 +86,7 @@ def keep_programs() -> Path | None:
 
     folder = Path(platformdirs.user_cache_dir("cnncli", appauthor=False)) / "programs" / _processor_id()
     try:
+        str(folder).encode()  # XLA takes UTF-8 only
         for each in (folder.parent.parent, folder.parent, folder):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
@@ -93,10 +95,11 @@ def keep_programs() -> Path | None:
         str(folder).encode()  # JAX takes no other path
     except (OSError, UnicodeError):
         return None
+    if not program_cache.use(program_cache.ProgramCache(folder, MOST_PROGRAMS)):
+        return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    jax.config.update("jax_compilation_cache_max_size", MOST_PROGRAMS)
     return folder
 
 
