@@ -92,7 +92,6 @@ def keep_programs() -> Path | None:
         found = folder.stat()
         if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o077 or folder.is_symlink()):
             return None
-        str(folder).encode()  # JAX takes no other path
     except (OSError, UnicodeError):
         return None
     if not program_cache.use(program_cache.ProgramCache(folder, MOST_PROGRAMS)):
