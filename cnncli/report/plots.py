@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncli.runs.directory import Run
+from cnncli.runs.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,7 +33,8 @@ def picture(path: Path, width: float, height: float, dpi: int = 120) -> Iterator
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
-        figure.savefig(path, dpi=dpi)
+        with replacing(path) as file:
+            figure.savefig(file, dpi=dpi, format=path.suffix[1:] or "png")
 
 
 def _import_matplotlib() -> None:

@@ -5,6 +5,8 @@ Every byte goes through ``os.write``, ``os.fsync``, ``os.rename`` and ``os.repla
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -21,20 +23,30 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 def append_synced(path: Path, content: bytes) -> None:
-    """Add to the end of a file, made if need be, and force it to the disk."""
-    new = not path.exists()
-    _write(path, content, os.O_CREAT | os.O_APPEND)
-    if new:
-        sync_folder(path.parent)
+    """Add to the end of a file and force it to the disk. The file must exist: a removed run is not rebuilt."""
+    _write(path, content, os.O_APPEND)
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path`` in one step: either the old file or the new one is there, never a part."""
+    """Put ``content`` at ``path`` in one step: either the old file or the new one is there, never a part.
+
+    A link is replaced, not followed. OSError where there is a folder, a pipe or a device.
+    """
+    if os.path.lexists(path) and not (path.is_symlink() or path.is_file()):
+        raise OSError(errno.EINVAL, "it is not a plain file", str(path))
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)
     write_synced(temporary, content)
     os.replace(temporary, path)
     sync_folder(path.parent)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[io.BytesIO]:
+    """A file in memory; ``replace_file`` puts it at ``path`` at the end, unless the block fails."""
+    file = io.BytesIO()
+    yield file
+    replace_file(path, file.getvalue())
 
 
 def sync_folder(folder: Path) -> None:
@@ -62,15 +74,18 @@ def writing(run: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        saved = any((run / "checkpoints").glob("step-*"))
+        saved = any(run.glob("checkpoints/step-*"))
         hint = f"What was saved before is intact: make room or mend it, then cnn train --resume {run}"
-        hint = hint if saved else "Nothing is saved yet: make room or mend it, then train again."
+        if not saved:
+            hint = "Nothing is saved yet: make room or mend it, then train again."
+        if not run.is_dir():
+            hint = "The run's folder was removed or moved; nothing is written in its place."
         place = Place(str(error.filename or run))
         raise MachineError.of(f"cannot write: {error.strerror or error}", hint, place) from error
 
 
 def _write(path: Path, content: bytes, flags: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | flags, 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | flags, 0o666)
     try:
         rest = memoryview(content)
         while rest:  # a disk that fills up takes a part first

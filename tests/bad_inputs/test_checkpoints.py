@@ -1,6 +1,5 @@
 """Bad checkpoints through the command line: exit code 5, the file by its name, one line, nothing changed."""
 
-import hashlib
 import json
 import os
 import pickle
@@ -11,49 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import FOREIGN, runner
-from safetensors.numpy import load, save
-
-CONFIG = """\
-data: {source: digits, preprocess: [standardize]}
-model: {input: [8, 8, 1], layers: [{fc: 10}, softmax]}
-train: {epochs: 2, batch_size: 512, optimizer: {sgd: {lr: 0.1, momentum: 0.9}}}
-"""
-PARAMS, SLOTS, STATE, MANIFEST = "params.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A folder with a run of two epochs, to be copied."""
-    folder = tmp_path_factory.mktemp("trained")
-    (folder / "x.yaml").write_text(CONFIG)
-    from cnncli.config.load import load as read
-    from cnncli.train.events import Events
-    from cnncli.train.start import train
-
-    train(read(folder / "x.yaml"), folder / "runs", Events())
-    return folder
-
-
-@pytest.fixture
-def newest(trained, tmp_path, monkeypatch):
-    """The newest checkpoint of a copy of the run, as the command line calls it."""
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return max(Path("runs/x-1/checkpoints").iterdir())
+from signing import MANIFEST, PARAMS, SLOTS, STATE, signed, tensors
 
 
 @pytest.fixture
 def cnn(monkeypatch, capsys):
     return runner(monkeypatch, capsys)
-
-
-def signed(folder: Path, name: str, content: bytes) -> None:
-    """Put ``content`` there, and make the manifest vouch for it (in format 1, which does not vouch for itself)."""
-    (folder / name).write_bytes(content)
-    manifest = json.loads((folder / MANIFEST).read_text())
-    manifest["files"][name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    manifest.pop("sha256", None)
-    (folder / MANIFEST).write_text(json.dumps(manifest | {"format": 1}))
 
 
 def header(text: str, length: int | None = None) -> bytes:
@@ -80,16 +42,6 @@ def listed(name: str):
         manifest(files=files)(folder)
 
     return change
-
-
-def tensors(change):
-    """Weights changed, and signed again."""
-
-    def apply(folder: Path) -> None:
-        arrays = load((folder / PARAMS).read_bytes())
-        signed(folder, PARAMS, save(change(arrays)))
-
-    return apply
 
 
 def linked(folder: Path) -> None:
@@ -122,6 +74,17 @@ def only(*names: str):
                 path.unlink()
 
     return remove
+
+
+def stated(change):
+    """The state changed in place, and signed again."""
+
+    def apply(folder: Path) -> None:
+        state = json.loads((folder / STATE).read_text())
+        change(state)
+        signed(folder, STATE, json.dumps(state).encode())
+
+    return apply
 
 
 ONE = '"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}'
@@ -159,7 +122,7 @@ CHECKPOINTS = [
     ("manifest that is NaN-valued", lambda c: (c / MANIFEST).write_text("NaN"), MANIFEST, "is not a JSON object"),
     ("step that is NaN", manifest(step=float("nan")), MANIFEST, "does not list the files"),
     ("manifest of 100 MB", lambda c: (c / MANIFEST).write_bytes(b" " * 100_000_000), MANIFEST, "is over 1 MiB"),
-    ("state without classes", lambda c: signed(c, STATE, b'{"step": %d}' % int(c.name[5:])), STATE, "classes"),
+    ("state without classes", stated(lambda state: state.pop("classes")), STATE, "classes: is missing"),
 ]  # fmt: skip
 
 
