@@ -216,7 +216,7 @@ def orientation(exif: bytes, xmp: bytes = b"") -> int:
     value = _exif_orientation(exif)
     if value is None and (told := re.search(rb'tiff:Orientation(?:="|>)([0-9])', xmp)):
         value = int(told[1])
-    return value if value in range(1, 9) else 1
+    return value if value is not None and 1 <= value <= 8 else 1
 
 
 def _exif_orientation(exif: bytes) -> int | None:
