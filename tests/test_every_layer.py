@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from every_layer import EXAMPLES, Example
-from networks import jit
 
 from cnncli.config.reader import read_value
 from cnncli.graph import Field, build
 from cnncli.layers import LAYERS, Composite, Context, Entry, Variables
 from cnncli.layers.activation import Linear
 from cnncli.model import Model, Weights
+from tests.helpers.layer_examples import EXAMPLES, Example
+from tests.helpers.networks import jit
 
 BATCH = 3
 STEPS = {"sign", "hardlim"}  # their gradient is zero wherever it exists

@@ -12,7 +12,6 @@ import pytest
 import scipy.special
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from networks import jit, network
 from pydantic import TypeAdapter, ValidationError
 
 from cnncli.config.reader import read_value
@@ -20,6 +19,7 @@ from cnncli.data.base import Dataset, Split
 from cnncli.losses import LOSSES, AnyLoss, BinaryCrossEntropy, CrossEntropy, Focal, Hinge, MeanSquaredError, RbfMap
 from cnncli.train.objective import Targets, make_objective
 from cnncli.train.prepare import class_weights
+from tests.helpers.networks import jit, network
 
 B, C = 9, 5  # one shape throughout: each loss compiles once
 seeds = st.integers(0, 2**32 - 1)

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import jit, network
 
 from cnncli.train.step import first_state, make_optimizer, make_run
+from tests.helpers.networks import jit, network
 
 LAYERS = "[{fc: 3}, tanh, {fc: 2}, softmax]"
 STEPS, TOTAL = 5, 10

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from networks import network
 from rich.console import Console
 
 from cnncli import timing
@@ -16,6 +15,7 @@ from cnncli.config.load import load
 from cnncli.report.timing import summary, time_legend, time_table
 from cnncli.shipped import shipped
 from cnncli.train.events import Events
+from tests.helpers.networks import network
 
 PROMISED = {"images_per_second", "step_ms", "compile_seconds", "kernels", "precision", "layers"}
 BRANCHED = """[{conv: {filters: 4, kernel: 3, trainable: false}}, {conv: 4, name: first},

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import FOREIGN, runner
 from PIL import Image
 from safetensors.numpy import save
-from signing import MANIFEST, SLOTS, STATE, signed, tensors
 
 from cnncli.errors import CheckpointError
 from cnncli.runs.directory import json_lines
+from tests.helpers.checkpoints import MANIFEST, SLOTS, STATE, signed, tensors
+from tests.helpers.commands import FOREIGN, runner
 
 
 @pytest.fixture

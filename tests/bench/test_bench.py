@@ -11,16 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import jit, network
+
+from cnncli.train.objective import Targets, make_objective
+from tests.bench import lax_peer, report
+from tests.bench.__main__ import arguments
+from tests.bench.networks import CASES, GOALS, images_and_labels
+from tests.bench.throughput import CONTENDERS, ratios, spread
+from tests.helpers.networks import jit, network
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-
-from cnncli.train.objective import Targets, make_objective  # noqa: E402
-from tests.bench import lax_peer, report  # noqa: E402
-from tests.bench.__main__ import arguments  # noqa: E402
-from tests.bench.networks import CASES, GOALS, images_and_labels  # noqa: E402
-from tests.bench.throughput import CONTENDERS, ratios, spread  # noqa: E402
 
 EVERY_KIND = """[{conv: {filters: 8, kernel: 3, stride: 2, padding: 1}}, relu, lrn,
   {max_pool: {kernel: 3, stride: 2, rounding: ceil}},

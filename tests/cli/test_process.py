@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import runner
 from rich.console import Console
 
 from cnncli.cli.app import app
@@ -21,6 +20,7 @@ from cnncli.report.training import MOST_ROWS, TrainingConsole
 from cnncli.runs.directory import append_line, cut_lines
 from cnncli.runs.files import writing
 from cnncli.train.events import EpochRow, Outcome
+from tests.helpers.commands import runner
 
 CNN = [sys.executable, "-m", "cnncli"]
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,4 +1,6 @@
-"""Files to damage, the readers that must refuse them in words, and the limits they are held to."""
+"""Damages files at random and feeds them to every reader, which must refuse them in words, in time and in memory."""
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
@@ -15,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import jax
 import numpy as np
@@ -169,7 +172,7 @@ def pictures() -> list[bytes]:
     deep = Image.fromarray(rng.integers(0, 1 << 16, (9, 7), np.uint16))
     exif = Image.Exif()
     exif[0x0112] = 6
-    made = [
+    made: list[tuple[str, Image.Image, dict[str, Any]]] = [
         ("PNG", grey, {}), ("PNG", colour, {"exif": exif}), ("PNG", colour.convert("RGBA"), {}), ("PNG", deep, {}),
         ("PNG", colour.convert("P"), {"transparency": 3}), ("PNG", grey.convert("1"), {}), ("PNG", grey.convert("LA"),
         {}),
@@ -353,7 +356,8 @@ def targets() -> dict[str, Target]:
 
 def hammer(target: Target, folder: Path, seconds: float, seed: int) -> tuple[int, dict[str, bytes]]:
     """Damaged files for so long: how many, and the first that made each kind of trouble."""
-    random, count, trouble = Random(seed), 0, {}
+    random, count = Random(seed), 0
+    trouble: dict[str, bytes] = {}
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         data = target.draw(random)

@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from make import apply, layer_of, network, normal
-from networks import jit
 
 from cnncli.layers import Context, Variables
 from cnncli.layers.rbf import BITMAPS
 from cnncli.losses import CrossEntropy
 from cnncli.model import Weights
+from tests.helpers.layers import apply, layer_of, network, normal
+from tests.helpers.networks import jit
 
 
 def params(layer, shape):

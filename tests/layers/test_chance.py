@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from make import apply, layer_of, normal
-from networks import jit
 
 from cnncli.layers import Context, Variables
+from tests.helpers.layers import apply, layer_of, normal
+from tests.helpers.networks import jit
 
 
 @pytest.mark.parametrize(("per", "alike"), [("unit", ()), ("channel", (1, 2)), ("example", (1, 2, 3))])

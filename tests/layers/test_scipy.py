@@ -3,8 +3,9 @@
 import jax
 import numpy as np
 import pytest
-from make import apply, layer_of, normal
 from scipy import ndimage, signal
+
+from tests.helpers.layers import apply, layer_of, normal
 
 
 def run(settings, x, kernel):

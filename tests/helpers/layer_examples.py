@@ -1,9 +1,12 @@
-"""Each layer's own example, read from its docstring, as something to run. No JAX here: static work must do without."""
+"""The example in each layer's docstring, parsed. Without JAX: static work must not need it."""
+
+from __future__ import annotations
 
 import ast
 import inspect
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from cnncli.config.reader import read_value
 from cnncli.layers import LAYERS, Composite, Entry, Layer
@@ -28,12 +31,12 @@ class Example:
 
     @property
     def composite(self) -> bool:
-        """Whether it only wires."""
+        """Whether it only connects other layers."""
         return isinstance(self.layer, Composite)
 
     @property
-    def in_shape(self):
-        """As the layer's methods take it."""
+    def in_shape(self) -> Any:
+        """The input as the layer's methods take it: one shape, or several for a layer that joins."""
         return self.shapes if self.layer.joins else self.shapes[0]
 
 
@@ -51,7 +54,7 @@ EXAMPLES = {layer.kind: example_of(layer) for layer in LAYERS}
 
 
 def static_work() -> None:
-    """All that is known of every example before any number is computed."""
+    """Compute what is known of every example without arrays: shapes, weights, multiply-adds, windows."""
     from cnncli.graph import build
 
     for example in EXAMPLES.values():

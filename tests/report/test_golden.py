@@ -1,4 +1,7 @@
-"""``cnn inspect``'s tables, held as files. To renew them: CNN_GOLDEN=write python -m pytest tests/cli/test_golden.py"""
+"""The tables of ``cnn inspect``, kept as files.
+
+To write them anew: CNN_GOLDEN=write python -m pytest tests/report/test_golden.py
+"""
 
 import os
 from pathlib import Path
