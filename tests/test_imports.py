@@ -84,7 +84,7 @@ def test_reports_know_little_of_training():
     assert found <= {"cnncli.train.events", "cnncli.train.prepare"}
 
 
-HEAVY = {"jax", "jaxlib", "numpy", "optax", "scipy", "PIL", "matplotlib", "safetensors", "pooch"}
+HEAVY = {"jax", "jaxlib", "numpy", "optax", "scipy", "PIL", "matplotlib", "safetensors", "requests"}
 
 
 def loaded(*arguments: str, code: int = 0) -> set[str]:

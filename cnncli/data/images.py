@@ -214,9 +214,10 @@ def _low_bytes(data: bytes) -> np.ndarray:
 def orientation(exif: bytes, xmp: bytes = b"") -> int:
     """EXIF's tag 0x0112, else XMP's tiff:Orientation, 1 to 8; 1 where there is none or it is damaged."""
     value = _exif_orientation(exif)
-    if value is None and (told := re.search(rb'tiff:Orientation(?:="|>)([0-9])', xmp)):
-        value = int(told[1])
-    return value if value is not None and 1 <= value <= 8 else 1
+    if value is None:
+        told = re.search(rb'tiff:Orientation(?:="|>)([0-9])', xmp)
+        value = int(told[1]) if told else 1
+    return value if 1 <= value <= 8 else 1
 
 
 def _exif_orientation(exif: bytes) -> int | None:
