@@ -236,6 +236,7 @@ def _why(error: Exception) -> str:
         (requests.Timeout, lambda e: f"no answer in {TIMEOUT} s"),
         (requests.exceptions.SSLError, lambda e: "its certificate is not valid"),
         (requests.exceptions.ChunkedEncodingError, lambda e: "the connection was cut"),
+        (requests.exceptions.ContentDecodingError, lambda e: "what it sends cannot be unpacked"),
         (requests.ConnectionError, lambda e: "no connection"),
         (ValueError, lambda e: "its answer, or an address in it, is malformed"),
     ]

@@ -115,7 +115,7 @@ def _png_header(data: bytes) -> Header:
 
 def _jpeg_header(data: bytes) -> Header:
     """Walk the segments (ITU T.81, B.1 and B.2)."""
-    at, exif, xmp, frame, scans, segments = 2, b"", b"", b"", 0, 0
+    at, exif, xmp, frame, begin, scans, segments = 2, b"", b"", b"", 0, 0, 0
     while found := MARKER.search(data, at):
         marker, at, segments = found[0][1], found.end(), segments + 1
         if segments > MAX_SEGMENTS or len(exif) > MAX_EXIF:  # Pillow's time grows with the square of them
@@ -131,12 +131,12 @@ def _jpeg_header(data: bytes) -> Header:
         elif marker == 0xDA:
             scans += 1
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and not frame:
-            frame = body
-            if data.find(b"\xff\xd9", at) < 0:
-                raise ValueError("it is cut: its end is missing")
+            frame, begin = body, at
         at += size
     if len(frame) < 6:
         raise ValueError("its header is cut")
+    if data.find(b"\xff\xd9", begin) < 0:
+        raise ValueError("it is cut: its end is missing")
     height, width = (int.from_bytes(frame[i : i + 2], "big") for i in (1, 3))
     return Header("JPEG", height, width, frame[5], frame[0], exif, xmp, scans)
 
