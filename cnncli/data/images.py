@@ -30,6 +30,7 @@ from cnncli.errors import DataError
 if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 256 << 20
@@ -159,15 +160,21 @@ def _decoded(data: bytes, header: Header, channels: int) -> tuple[np.ndarray, in
 def _by_pillow(data: bytes, header: Header, channels: int) -> tuple[np.ndarray, int]:
     """What the fast path does not read: PNG, CMYK, and JPEG that libjpeg warns about."""
     import numpy as np
-    from PIL import Image
 
-    with Image.open(io.BytesIO(data), formats=[header.format]) as image:
+    with _opened(data, header) as image:
         if image.size != (header.width, header.height):
             raise ValueError("it holds two sizes")
         image.load()
         turned = orientation(*((header.exif, header.xmp) if header.format == "JPEG" else _png_texts(image)))
         pixels = np.asarray(_flattened(image, header, data).convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(header.height, header.width, channels), turned
+
+
+def _opened(data: bytes, header: Header) -> ImageFile:
+    """By the one reader of its format."""
+    from PIL import Image
+
+    return Image.open(io.BytesIO(data), formats=[header.format])
 
 
 def _png_texts(image: Image) -> tuple[bytes, bytes]:
@@ -195,18 +202,17 @@ def _flattened(image: Image, header: Header, data: bytes) -> Image:
     if colour is not None:
         stored = x // np.uint8({2: 85, 4: 17}.get(header.bits, 1)) if x.dtype == np.uint8 else x
         if image.mode == "RGB" and header.bits == 16:
-            stored = x.astype(np.uint16) << 8 | _low_bytes(data)
+            stored = x.astype(np.uint16) << 8 | _low_bytes(data, header)
         same = stored == np.array(colour) & (1 << header.bits) - 1
         x[same.all(axis=2) if same.ndim == 3 else same] = 0
     return Image.fromarray((x >> 8).astype(np.uint8) if image.mode.startswith("I") else x)
 
 
-def _low_bytes(data: bytes) -> np.ndarray:
+def _low_bytes(data: bytes, header: Header) -> np.ndarray:
     """Of a PNG's 16-bit colours, which Pillow cuts to their high bytes: the same samples read as little-endian."""
     import numpy as np
-    from PIL import Image
 
-    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+    with _opened(data, header) as image:
         image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
         return np.asarray(image).astype(np.uint16)
 
