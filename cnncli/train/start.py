@@ -164,9 +164,9 @@ def _test(session: Session, events: Events) -> dict[str, float] | None:
 
 def _only(run: Run, given: Path | None) -> Callable[[int], bool]:
     """Which steps' checkpoints may be resumed from. ConfigError where one was given that is not the newest."""
-    if given is None:
-        return lambda step: True
     names = [folder.name for folder in checkpoint.folders(run.checkpoints)]
+    if given is None or not names:
+        return lambda step: True
     if given.name != names[-1]:
         later = ", ".join(names[names.index(given.name) + 1 :]) if given.name in names else names[-1]
         hint = f"Try cnn train --resume {run.folder} to go on from {names[-1]}, or remove {later} first."

@@ -118,7 +118,7 @@ def test_resume_refuses_lines_that_no_training_wrote(cnn, newest, file):
     os.mkfifo(path)
     outcome = cnn("train", "--resume", "runs/x-1", "train.epochs=3")
     assert outcome.code == 5, outcome
-    assert f"error: {path}  cannot be read: it is not a plain file" in outcome.err
+    assert f"error: {path}  cannot be read: it is a pipe, not a plain file" in outcome.err
 
 
 @pytest.mark.parametrize("lock", ["[" * 100_000, "[]", '{"flags": {}, "data": {"sha256": 7}}', '{"flags": 1}'])

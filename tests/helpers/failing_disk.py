@@ -43,13 +43,18 @@ class Disk:
     def install(self, patch: pytest.MonkeyPatch) -> Disk:
         for name in CALLS:
             patch.setattr(os, name, self._counted(name, getattr(os, name)))
-        for name in ("unlink", "rmdir", "open"):
-            patch.setattr(os, name, self._until_ended(getattr(os, name)))
+        patch.setattr(os, "open", self._until_ended(os.open))
+        # Their failure is not simulated, only the end of the process.
+        for name in ("unlink", "rmdir"):
+            real = getattr(os, name)
+            patch.setattr(os, name, self._until_ended(real) if self.error else self._counted(name, real))
         return self
 
     def _counted(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(target: int | str, *arguments: Any, **named: Any) -> Any:
             path = os.readlink(f"/proc/self/fd/{target}") if isinstance(target, int) else os.fspath(target)
+            if named.get("dir_fd") is not None:
+                path = os.path.join(os.readlink(f"/proc/self/fd/{named['dir_fd']}"), path)
             if not str(path).startswith(str(self.root)):
                 return real(target, *arguments, **named)
             self._require_running()
