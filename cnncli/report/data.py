@@ -14,7 +14,7 @@ from cnncli.data import augment
 from cnncli.data.preprocess import Constants, apply_values, invert_values
 from cnncli.errors import printable
 from cnncli.report.plots import grid
-from cnncli.report.tables import table
+from cnncli.report.tables import make_table
 from cnncli.train.prepare import Data
 
 SHOWN = 10
@@ -39,12 +39,12 @@ def counts(data: Data) -> dict[str, Any]:
 def counts_table(document: dict[str, Any]) -> RenderableType:
     """A row per class."""
     splits = list(document["splits"])
-    made = table("class", *splits)
+    table = make_table("class", *splits)
     for row in document["classes"]:
-        made.add_row(Text(printable(row["class"])), *(f"{row[split]:,}" for split in splits))
-    made.add_section()
-    made.add_row("all", *(f"{document['splits'][split]:,}" for split in splits))
-    return made
+        table.add_row(Text(printable(row["class"])), *(f"{row[split]:,}" for split in splits))
+    table.add_section()
+    table.add_row("all", *(f"{document['splits'][split]:,}" for split in splits))
+    return table
 
 
 def draw(config: Config, data: Data, constants: Constants, path: Path) -> Path:

@@ -15,7 +15,7 @@ from cnncli.config.schema import Config
 from cnncli.config.writer import one_line
 from cnncli.errors import ConfigError
 from cnncli.layers import LAYERS, Layer
-from cnncli.report.tables import table
+from cnncli.report.tables import make_table
 from cnncli.spec import Choice, Spec, did_you_mean, plain
 
 Page = type[BaseModel]  # what has a page: a spec, or a section of the config
@@ -76,19 +76,20 @@ def overview() -> list[dict[str, str]]:
 
 def overview_table() -> RenderableType:
     """The layers, family by family; then the words of the other families, and the sections."""
-    made = table("family", "layer", "what it is", left=3)
+    table = make_table("family", "layer", "what it is", left=3)
     before = ""
     for row in overview():
-        if before and row["family"] != before:
-            made.add_section()
-        made.add_row(row["family"] if row["family"] != before else "", Text(row["layer"], style="bold"), row["summary"])
+        heading = row["family"] if row["family"] != before else ""
+        if before and heading:
+            table.add_section()
+        table.add_row(heading, Text(row["layer"], style="bold"), row["summary"])
         before = row["family"]
-    others = table("field", "what it takes", left=2)
+    others = make_table("field", "what it takes", left=2)
     for name, family in families().items():
         others.add_row(Text(name, style="bold"), ", ".join(family.members))
     for name, section in sections().items():
         others.add_row(Text(name, style="bold"), ", ".join(fields(section)))
-    return Group(made, Text(""), others)
+    return Group(table, Text(""), others)
 
 
 def find(name: str) -> list[Page]:
@@ -104,10 +105,10 @@ def find(name: str) -> list[Page]:
 
 def family_table(name: str) -> RenderableType:
     """The members of a family, a line each."""
-    made = table(families()[name].family, "what it is", left=2)
+    table = make_table(families()[name].family, "what it is", left=2)
     for kind, member in families()[name].members.items():
-        made.add_row(Text(kind, style="bold"), summary(member))
-    return made
+        table.add_row(Text(kind, style="bold"), summary(member))
+    return table
 
 
 def documents(name: str) -> Any:
@@ -142,7 +143,7 @@ def page_text(name: str) -> RenderableType:
     parts: list[RenderableType] = []
     for about in find(name):
         document = page(about)
-        listed = table("field", "type", "default", "meaning", left=4)
+        listed = make_table("field", "type", "default", "meaning", left=4)
         for field in document["fields"]:
             main = " (may stand alone)" if field["name"] == document["main"] else ""
             listed.add_row(Text(field["name"], style="bold"), field["type"], field["default"], field["meaning"] + main)

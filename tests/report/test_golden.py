@@ -10,10 +10,7 @@ import pytest
 from rich.console import Console
 
 from cnncli.config.load import load
-from cnncli.report.explain import document as explained
-from cnncli.report.explain import rendered
-from cnncli.report.inspect import document
-from cnncli.report.tables import inspect_table
+from cnncli.report import explain, inspect
 from cnncli.shipped import shipped
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -37,8 +34,8 @@ def hold(name, text):
 
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_inspect(name):
-    hold(name, text_of(inspect_table(document(load(shipped()[name])))))
+    hold(name, text_of(inspect.rendered(inspect.document(load(shipped()[name]))).renderables[0]))
 
 
 def test_explain():
-    hold("lenet5-explain", text_of(rendered(explained(load(shipped()["lenet5"]), None))))
+    hold("lenet5-explain", text_of(explain.rendered(explain.document(load(shipped()["lenet5"]), None))))

@@ -1,0 +1,30 @@
+"""``cnn layers``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cnncli.cli.options import JsonOption
+from cnncli.lazy import lazy_imports
+
+with lazy_imports():
+    from cnncli.report import console, reference
+
+
+def command(
+    name: Annotated[str | None, typer.Argument(help="A layer, optimizer, loss, ..., or a section such as train; a list "
+                                                "of all unless given.")] = None,
+    json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Show the reference: every layer, optimizer, loss, ... in full.
+
+    A page has its fields, formula, source and example.
+    """
+    if json:
+        console.print_json(reference.documents(name) if name else reference.overview())
+    elif name:
+        console.show(reference.page_text(name), next=("init", "mynet"))
+    else:
+        console.show(reference.overview_table(), next=("layers", "conv"))
