@@ -137,7 +137,7 @@ def layers(
                                                 "of all unless given.")] = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Show the reference: every layer, optimizer, loss, ... in full.
+    """Show the reference of layers, optimizers, losses and more.
 
     A page has its fields, formula, source and example.
     """
