@@ -57,6 +57,11 @@ class Weight:
         self.init.fits(self.shape)
 
     @property
+    def trained(self) -> bool:
+        """Whether the optimizer changes it."""
+        return self.trainable and not self.state
+
+    @property
     def size(self) -> int:
         """Number of values."""
         return math.prod(self.shape)
@@ -124,7 +129,7 @@ class Layer(Spec):
         state: dict[str, Any] = {}
         for name, weight in self.weights(shape).items():
             drawn = weight.init.draw(jax.random.fold_in(key, name_hash(name)), weight.shape, weight.fans)
-            (state if weight.state or not weight.trainable else params)[name] = drawn
+            (params if weight.trained else state)[name] = drawn
         return Variables(params, state)
 
     def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
