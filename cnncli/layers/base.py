@@ -176,8 +176,13 @@ def name_hash(name: str) -> int:
 
 
 def per_channel(vector: Any, x: Any) -> Any:
-    """An array of ``x``'s last axes, mostly (C,), with axes of 1 before it to meet ``x`` (B, ..., C), in its type."""
-    return vector.reshape((1,) * (x.ndim - vector.ndim) + vector.shape).astype(x.dtype)
+    """A float32 array of ``x``'s last axes, mostly (C,), for all of ``x`` (B, ..., C), in its type.
+
+    Made as large before its type changes, so that its grad is summed in float32.
+    """
+    import jax.numpy as jnp
+
+    return jnp.broadcast_to(vector, x.shape).astype(x.dtype)
 
 
 def need_map(kind: str, shape: Shape) -> None:
