@@ -108,9 +108,9 @@ class Model:
             for first in range(0, len(kinds), KINDS):
                 part = kinds[first : first + KINDS]
                 program = jax.jit(_drawer(part), compiler_options=compiler_options)
-                for pairs in zip(*(alike[drawing] for drawing in part), strict=True):
-                    hashes = np.array([(name_hash(node), name_hash(name)) for node, name in pairs], np.uint32)
-                    arrays |= zip(map(".".join, pairs), program(key, hashes), strict=True)
+                for names_of_draw in zip(*(alike[drawing] for drawing in part), strict=True):
+                    hashes = np.array([(name_hash(node), name_hash(name)) for node, name in names_of_draw], np.uint32)
+                    arrays |= zip(map(".".join, names_of_draw), program(key, hashes), strict=True)
         trained = {f"{node}.{name}": weight.trained for node, name, weight in self.graph.weights()}
         return Weights(*({name: arrays[name] for name in trained if trained[name] is kind} for kind in (True, False)))
 
