@@ -18,7 +18,7 @@ def command(
                                                 "of all unless given.")] = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Show the reference: every layer, optimizer, loss, ... in full.
+    """Show the reference of layers, optimizers, losses and more.
 
     A page has its fields, formula, source and example.
     """

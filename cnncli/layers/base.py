@@ -57,6 +57,11 @@ class Weight:
         self.init.fits(self.shape)
 
     @property
+    def trained(self) -> bool:
+        """Whether the optimizer changes it."""
+        return self.trainable and not self.state
+
+    @property
     def size(self) -> int:
         """Number of values."""
         return math.prod(self.shape)
@@ -124,7 +129,7 @@ class Layer(Spec):
         state: dict[str, Any] = {}
         for name, weight in self.weights(shape).items():
             drawn = weight.init.draw(jax.random.fold_in(key, name_hash(name)), weight.shape, weight.fans)
-            (state if weight.state or not weight.trainable else params)[name] = drawn
+            (params if weight.trained else state)[name] = drawn
         return Variables(params, state)
 
     def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
@@ -171,8 +176,13 @@ def name_hash(name: str) -> int:
 
 
 def per_channel(vector: Any, x: Any) -> Any:
-    """An array of ``x``'s last axes, mostly (C,), with axes of 1 before it to meet ``x`` (B, ..., C), in its type."""
-    return vector.reshape((1,) * (x.ndim - vector.ndim) + vector.shape).astype(x.dtype)
+    """A float32 array of ``x``'s last axes, mostly (C,), for all of ``x`` (B, ..., C), in its type.
+
+    Made as large before its type changes, so that its grad is summed in float32.
+    """
+    import jax.numpy as jnp
+
+    return jnp.broadcast_to(vector, x.shape).astype(x.dtype)
 
 
 def need_map(kind: str, shape: Shape) -> None:

@@ -89,10 +89,13 @@ class LayerNorm(Layer):
 
     def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
         """(B, ..., C) -> the same."""
+        import jax.numpy as jnp
+
         from cnncli.ops.normalization import moments, normalize
 
-        mean, var = moments(x, (x.ndim - 1,) if self.over == "channels" else tuple(range(1, x.ndim)))
-        return normalize(x, mean, var, variables.params.get("scale"), variables.params.get("bias"), self.epsilon), {}
+        wide, (scale, bias) = x.astype(jnp.float32), map(variables.params.get, ("scale", "bias"))
+        mean, var = moments(wide, (x.ndim - 1,) if self.over == "channels" else tuple(range(1, x.ndim)))
+        return normalize(wide, mean, var, scale, bias, self.epsilon).astype(x.dtype), {}
 
     def macs(self, shape: Shape) -> int:
         """Mean, variance and scaling: three per value."""
@@ -138,11 +141,12 @@ class GroupNorm(Layer):
 
         from cnncli.ops.normalization import moments, normalize
 
-        apart = x.reshape(*x.shape[:-1], self.groups, -1)  # (B, ..., groups, C / groups)
+        wide, (scale, bias) = x.astype(jnp.float32), map(variables.params.get, ("scale", "bias"))
+        apart = wide.reshape(*x.shape[:-1], self.groups, -1)  # (B, ..., groups, C / groups)
         mean, var = moments(apart, (*range(1, x.ndim - 1), x.ndim))
         full = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])  # one number per example and channel
         mean, var = (jnp.repeat(each, x.shape[-1] // self.groups, axis=-1).reshape(full) for each in (mean, var))
-        return normalize(x, mean, var, variables.params.get("scale"), variables.params.get("bias"), self.epsilon), {}
+        return normalize(wide, mean, var, scale, bias, self.epsilon).astype(x.dtype), {}
 
     def macs(self, shape: Shape) -> int:
         """Mean, variance and scaling: three per value."""
@@ -176,9 +180,10 @@ class RmsNorm(Layer):
 
         from cnncli.ops.normalization import normalize
 
-        square = jnp.square(x.astype(jnp.float32)).mean(-1, keepdims=True)
+        wide = x.astype(jnp.float32)
+        square = jnp.square(wide).mean(-1, keepdims=True)
         zero = jnp.zeros_like(square)
-        return normalize(x, zero, square, variables.params.get("scale"), None, self.epsilon), {}
+        return normalize(wide, zero, square, variables.params.get("scale"), None, self.epsilon).astype(x.dtype), {}
 
     def macs(self, shape: Shape) -> int:
         """Square and scaling: two per value."""

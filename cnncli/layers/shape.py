@@ -112,9 +112,12 @@ class Multiply(Join):
 
     def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
         """(B, ...) each -> (B, ...)."""
+        import jax.numpy as jnp
+
         axes = max(part.ndim for part in x)
         wide = [part.reshape(part.shape[0], *(1,) * (axes - part.ndim), *part.shape[1:]) for part in x]
-        return math.prod(wide[1:], start=wide[0]), {}
+        wide = [part.astype(jnp.float32) for part in wide]  # a gate's grad is a sum over its map
+        return math.prod(wide[1:], start=wide[0]).astype(x[0].dtype), {}
 
     def macs(self, shape: tuple[Shape, ...]) -> int:
         """One per value and further input."""

@@ -35,7 +35,7 @@ def conv(
         dimension_numbers=_LAYOUT[len(stride)],
         feature_group_count=groups,
     )
-    return y if bias is None else y + bias.astype(x.dtype).reshape(*(1,) * (y.ndim - 1), -1)
+    return y if bias is None else y + jnp.broadcast_to(bias, y.shape).astype(x.dtype)
 
 
 def conv_transpose(
@@ -94,7 +94,8 @@ def local_conv(x: Array, kernel: Array, stride: tuple[int, ...], padding: Pads, 
     """As ``conv``, with kernels for each position: ``kernel`` (*out, *taps, C, F) -> (B, *out, F)."""
     axes = len(stride)
     out, size, (channels, filters) = kernel.shape[:axes], kernel.shape[axes:-2], kernel.shape[-2:]
-    patches = jnp.stack(list(taps(pad_with(x, padding, 0), size, stride, dilation)), axis=-2)  # (B, *out, taps, C)
+    padded = pad_with(x.astype(jnp.float32), padding, 0)  # what overlapping windows add up in the grad is float32
+    patches = jnp.stack(list(taps(padded, size, stride, dilation)), axis=-2).astype(x.dtype)  # (B, *out, taps, C)
     kernel = kernel.astype(x.dtype).reshape(*out, -1, channels, filters)
     return jnp.einsum("b...tc,...tcf->b...f", patches, kernel)
 
@@ -109,4 +110,5 @@ def connect(kernel: Array, connections: Sequence[Sequence[int]], channels: int) 
 
 def pad_spatial(x: Array, padding: Pads, mode: str) -> Array:
     """Extend the spatial axes of ``x`` (B, *spatial, C) by reflection or by repeating the edge."""
-    return jnp.pad(x, ((0, 0), *padding, (0, 0)), mode=mode)
+    wide = x.astype(jnp.float32)  # the grads of a pixel's copies are added up in float32
+    return jnp.pad(wide, ((0, 0), *padding, (0, 0)), mode=mode).astype(x.dtype)

@@ -76,28 +76,29 @@ def max_unpool(x: Array, pooled: Array, size: tuple[int, ...], stride: tuple[int
 
 def weighted_pool(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
     """Mean of each window weighted by its own values, sum x^2 / sum x; ``x`` >= 0; 0 where all are 0."""
-    total = _sum(x, size, stride, padding)
-    squares = _sum(jnp.square(x.astype(jnp.float32)), size, stride, padding)
+    wide = x.astype(jnp.float32)
+    total, squares = (_sum(each, size, stride, padding) for each in (wide, jnp.square(wide)))
     some = total > 0
     return jnp.where(some, squares / jnp.where(some, total, 1), 0).astype(x.dtype)
 
 
 def sample_pool(key: Array, x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
     """One value of each window, drawn in proportion to the values; ``x`` >= 0. The gradient goes to the drawn one."""
-    window = list(taps(pad_with(x, padding, 0), size, stride))
-    sums = [lax.stop_gradient(window[0]).astype(jnp.float32)]
+    window = list(taps(pad_with(x.astype(jnp.float32), padding, 0), size, stride))
+    sums = [lax.stop_gradient(window[0])]
     for tap in window[1:]:
-        sums.append(sums[-1] + lax.stop_gradient(tap).astype(jnp.float32))
+        sums.append(sums[-1] + lax.stop_gradient(tap))
     drawn = jax.random.uniform(key, sums[-1].shape) * sums[-1]  # (B, *out, C)
     y = window[-1]
     for tap, upto in zip(reversed(window[:-1]), reversed(sums[:-1]), strict=True):
         y = jnp.where(drawn < upto, tap, y)
-    return y
+    return y.astype(x.dtype)
 
 
 def _max_of_slices(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
     """Can be differentiated any number of times."""
-    return _reduce(_first_max, pad_with(x, padding, -jnp.inf), size, stride)
+    wide = x.astype(jnp.float32)  # what overlapping windows add up in the grad is float32
+    return _reduce(_first_max, pad_with(wide, padding, -jnp.inf), size, stride).astype(x.dtype)
 
 
 def _sum(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:

@@ -1,4 +1,4 @@
-"""Enlarging maps by whole numbers, channels last, without gathers: each axis by itself."""
+"""Enlarging maps by whole numbers, channels last, without gathers: each axis by itself, sums in float32."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from jax import Array, lax
 
 def repeat(x: Array, scales: tuple[int, ...]) -> Array:
     """Every pixel of ``x`` (B, *spatial, C) as a block of ``scales``."""
+    y = x.astype(jnp.float32)
     for axis, scale in enumerate(scales, start=1):
-        x = _interleave([x] * scale, axis)
-    return x
+        y = _interleave([y] * scale, axis)
+    return y.astype(x.dtype)
 
 
 def bilinear(x: Array, scales: tuple[int, ...]) -> Array:
     """Linear between the pixels' centres along each axis of ``x`` (B, *spatial, C), constant beyond the outer ones."""
+    y = x.astype(jnp.float32)
     for axis, scale in enumerate(scales, start=1):
-        left, right = _neighbours(x, axis)
+        left, right = _neighbours(y, axis)
         offsets = [(2 * phase + 1 - scale) / (2 * scale) for phase in range(scale)]  # pixels from the centre
-        x = _interleave([(1 - abs(o)) * x + abs(o) * (left if o < 0 else right) for o in offsets], axis)
-    return x
+        y = _interleave([(1 - abs(o)) * y + abs(o) * (left if o < 0 else right) for o in offsets], axis)
+    return y.astype(x.dtype)
 
 
 def _neighbours(x: Array, axis: int) -> tuple[Array, Array]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, ProgressColumn, TaskID, TextColumn
+from rich.progress import BarColumn, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Column
 from rich.text import Text
@@ -49,6 +50,7 @@ class TrainingConsole(NotesConsole):
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self.bar: Bar | None = None
+        self.compiled_event: threading.Event | None = None  # set when the compilation is over
         self.task = TaskID(0)
         self.bar_start = (0.0, 0)  # seconds of the clock, work done by then
         self.last_output = time.monotonic()
@@ -78,7 +80,22 @@ class TrainingConsole(NotesConsole):
         super().note(text)
 
     @override
+    def compiling(self) -> None:
+        """Show the time so far: in a bar, or without a terminal in a line every ten seconds."""
+        if self.console.is_terminal:
+            self._show_progress("compiling", "", 0, 1)
+        elif self.compiled_event is None:
+            self.compiled_event = threading.Event()
+            threading.Thread(target=self._print_compiling, args=(self.compiled_event,), daemon=True).start()
+
+    def _print_compiling(self, compiled: threading.Event) -> None:
+        start = time.monotonic()
+        while not compiled.wait(PLAIN_EVERY):
+            self.console.print(dim(f"compiling, {seconds_text(time.monotonic() - start)}"))
+
+    @override
     def compiled(self, seconds: float) -> None:
+        self._hide_bar()
         self.console.print(dim(f"compiled in {seconds_text(seconds)}"))
         if self.console.width >= TABLE_WIDTH:
             self.console.print(Text(HEADER, style="bold"))
@@ -147,12 +164,17 @@ class TrainingConsole(NotesConsole):
 
     def _columns(self) -> tuple[ProgressColumn, ...]:
         text = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
-        return (BarColumn(20), text, TextColumn("{task.fields[eta]}")) if self.console.width >= BAR_WIDTH else (text,)
+        if self.console.width < BAR_WIDTH:
+            return (text,)
+        return BarColumn(20), text, TimeElapsedColumn(), TextColumn("{task.fields[eta]}")
 
     def _hide_bar(self) -> None:
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+        if self.compiled_event is not None:
+            self.compiled_event.set()
+            self.compiled_event = None
 
 
 def _row(row: EpochRow) -> str:

@@ -20,7 +20,7 @@ from cnncli.native.library import kernels
 from cnncli.runs import checkpoint, directory
 from cnncli.runs.directory import Run, locked, only_trainer
 from cnncli.runs.files import replace_file, require_space, writing
-from cnncli.runs.provenance import lock
+from cnncli.runs.provenance import lock, variables
 from cnncli.train import diverged, precision
 from cnncli.train.devices import Placement, available_cores, placement
 from cnncli.train.events import Events, Outcome
@@ -62,6 +62,7 @@ def train(loaded: Loaded, root: Path, events: Events) -> Outcome:
                 events.started(run.folder, about(session))
                 for text in _notes(loaded):
                     events.note(text)
+                events.compiling()
                 state, memory = session.first_state(), Memory.at_start()
                 session.save(state, memory, None)
             return _finish(session, state, memory, events, wish)
@@ -194,7 +195,7 @@ def _files(loaded: Loaded, data: Data, place: Placement) -> dict[str, str]:
 def _flags(config: Config, place: Placement) -> dict[str, Any]:
     """What changes the last digits. ``cores``: XLA and our kernels add up in other orders on another number."""
     size = place.mesh.devices.size
-    flags = {"precision": config.train.precision, "kernels": kernels().name, "devices": size}
+    flags = {"precision": config.train.precision, "kernels": kernels().name, "devices": size} | variables()
     return flags | ({"cores": available_cores()} if place.mesh.devices.flat[0].platform == "cpu" else {})
 
 

@@ -327,3 +327,11 @@ def test_constants_of_augmentations_are_held_against_the_config(tiny):
     assert augmentations_fit(loaded.config, constants, (8, 8, 1))
     assert not augmentations_fit(loaded.config, {}, (8, 8, 1))
     assert not augmentations_fit(loaded.config, {"random_erasing1": {"white": np.zeros((3, 5), np.float32)}}, (8, 8, 1))
+
+
+def test_resuming_with_other_variables_of_xla_or_onednn_is_told(tiny, tmp_path, monkeypatch):
+    run = train(tiny("train.epochs=1"), tmp_path / "runs", Events()).run
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")  # read when oneDNN is loaded: here only the note changes
+    heard = Listen()
+    resume(run, ["train.epochs=2"], heard)
+    assert heard.notes[0].startswith("ONEDNN_MAX_CPU_ISA '' became 'AVX2': from here on the last digits may differ")
