@@ -33,7 +33,5 @@ def command(
     path = Path(out) if out else Path("runs") / f"{loaded.config.name}-data.png"
     data.draw(loaded.config, found, prepare.fit_constants(loaded.config, found.dataset.train), path)
     document = {**data.counts(found), "picture": str(path)}
-    if json:
-        console.print_json(document)
-    else:
-        console.show(data.counts_table(document), printable(f"picture {path}"), next=("train", config))
+    picture = printable(f"picture {path}")
+    console.show(document, json, data.counts_table(document), picture, next=("train", config))

@@ -25,14 +25,11 @@ def command(test: Annotated[bool, TEST_OPTION] = False, json: JsonOption = False
         _selftest(json)
         return
     findings = doctor.findings()
-    if json:
-        console.print_json(findings)
-        return
     table = tables.make_table("", "", left=2)
     table.show_header = False
     for key, value in findings.items():
         table.add_row(key, "\n".join(value) if isinstance(value, list) else str(value))
-    console.show(table, next=("train", "digits"))
+    console.show(findings, json, table, next=("train", "digits"))
 
 
 def _selftest(json: bool) -> None:
@@ -50,4 +47,5 @@ def _selftest(json: bool) -> None:
         output.print(f"{'passed' if check.passed else 'FAILED'}  {check.name}: {check.words}")
     if not passed:
         raise MachineError.of("the self-test failed", "Do not trust this machine or disk with a long training.")
-    console.show(console.dim(f"{seconds:.0f} seconds, on the CPU"), next=("train", "digits"))
+    output.print(console.dim(f"{seconds:.0f} seconds, on the CPU"))
+    output.print(console.next_line("train", "digits"))

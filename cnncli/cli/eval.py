@@ -38,11 +38,10 @@ def command(
     events = training.TrainingConsole(console.make_console(stderr=json))
     found = evaluate.evaluate_run(Path(run), split.value if split else None, "latest" if latest else "best", events)
     document = found.document()
-    if json:
-        console.print_json(document)
-        return
     figures = f"{document['split']} accuracy {document['accuracy']:.2%}  (loss {document['loss']:.4f}, "
     console.show(
+        document,
+        json,
         printable(f"checkpoint  {document['checkpoint']}"),
         tables.class_table(document),
         tables.confusion_table(found.classes, document["confusion"]),

@@ -23,7 +23,5 @@ def command(
     A shipped config, or a commented starter that trains on the embedded digits.
     """
     path = starter.write_starter(name)
-    if json:
-        console.print_json({"config": str(path), "schema": starter.SCHEMA})
-    else:
-        console.show(printable(f"wrote   {path}"), next=("train", path))
+    document = {"config": str(path), "schema": starter.SCHEMA}
+    console.show(document, json, printable(f"wrote   {path}"), next=("train", path))

@@ -41,10 +41,7 @@ def command(
     loaded = load.load(shipped.find_config(config), [word for word in words if "=" in word])
     name = layers[0] if layers else None
     document = formulas.document(loaded, name) if explain else inspect.document(loaded)
-    if json:
-        console.print_json(document)
-        return
     notes = [console.note(f"{node.name}: {text}") for node in loaded.graph.nodes if (text := node.layer.note())]
     rendered = formulas.rendered(document) if explain else inspect.rendered(document)
     next_command = ("train", config) if explain else ("inspect", config, "--explain")
-    console.show(rendered, *notes, next=next_command)
+    console.show(document, json, rendered, *notes, next=next_command)

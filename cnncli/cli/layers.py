@@ -22,9 +22,7 @@ def command(
 
     A page has its fields, formula, source and example.
     """
-    if json:
-        console.print_json(reference.documents(name) if name else reference.overview())
-    elif name:
-        console.show(reference.page_text(name), next=("init", "mynet"))
+    if name:
+        console.show(reference.document(name), json, reference.rendered(name), next=("init", "mynet"))
     else:
-        console.show(reference.overview_table(), next=("layers", "conv"))
+        console.show(reference.overview(), json, reference.overview_rendered(), next=("layers", "conv"))

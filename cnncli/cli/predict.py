@@ -24,7 +24,4 @@ def command(
     """Classes and probabilities for pictures."""
     events = training.TrainingConsole(console.make_console(stderr=json))
     documents = predict.predict(Path(run), files, "latest" if latest else "best", events)
-    if json:
-        console.print_json(documents)
-    else:
-        console.show(tables.prediction_table(documents), next=("eval", run))
+    console.show(documents, json, tables.prediction_table(documents), next=("eval", run))

@@ -23,7 +23,4 @@ def command(arguments: ConfigArguments, json: JsonOption = False) -> None:
         document = timing.measure(loaded, events)
     finally:
         events.close()
-    if json:
-        console.print_json(document)
-    else:
-        console.show(report.rendered(document), next=("train", config))
+    console.show(document, json, report.rendered(document), next=("train", config))

@@ -42,8 +42,11 @@ def next_line(*words: str | Path) -> Text:
     return dim(f"next    {shlex.join(('cnn', *map(str, words)))}")
 
 
-def show(*parts: RenderableType, next: tuple[str | Path, ...]) -> None:
-    """Print a command's result on stdout, one part after the other, and the next command."""
+def show(document: object, json: bool, *parts: RenderableType, next: tuple[str | Path, ...]) -> None:
+    """Print a command's result on stdout: the document as JSON, or else its parts and the next command."""
+    if json:
+        print_json(document)
+        return
     console = make_console()
     for part in (*parts, next_line(*next)):
         console.print(part)
