@@ -4,38 +4,46 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from cnncli.errors import DataError
-from cnncli.metrics import Result
+from cnncli.data.base import SPLITS, SplitName
+from cnncli.errors import CheckpointError, DataError
+from cnncli.metrics import MAX_MATRIX, Result
+from cnncli.runs.directory import Run, locked
 from cnncli.train.devices import placement
 from cnncli.train.events import Events
 from cnncli.train.prepare import load_data
 from cnncli.train.trained import Trained, on_devices, open_trained
 from cnncli.train.validate import evaluate, make_count
 
-SplitName = Literal["train", "val", "test"]
+TOP = 5  # of so many classes the likeliest count too, where there are more
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What ``cnn eval`` found."""
+    """What ``cnn eval`` found. ``same_data``: whether it is that of the training; None where the run does not say."""
 
     trained: Trained
     split: SplitName
     classes: tuple[str, ...]
     result: Result
+    same_data: bool | None
 
     def document(self) -> dict[str, Any]:
         """As ``--json`` gives it."""
+        result, confusion = self.result, self.result.confusion
         return {
             "checkpoint": str(self.trained.checkpoint),
             "split": self.split,
-            "examples": self.result.examples,
-            "loss": self.result.loss,
-            "accuracy": self.result.accuracy,
-            "per_class": self.result.per_class(self.classes),
-            "confusion": self.result.confusion.tolist(),
+            "same_data": self.same_data,
+            "examples": result.examples,
+            "loss": result.loss,
+            "accuracy": result.accuracy,
+            "balanced_accuracy": result.balanced_accuracy,
+            "macro_f1": result.macro_f1,
+            "top5_accuracy": result.top_accuracy(TOP) if len(self.classes) > TOP else None,
+            "per_class": result.per_class(self.classes),
+            "confusion": None if confusion is None else confusion.tolist(),
         }
 
 
@@ -45,20 +53,39 @@ def evaluate_run(path: Path, split: SplitName | None, which: str, events: Events
     config = trained.loaded.config
     place = placement(config.train.batch_size)
     events.device(place.describe())
-    dataset = load_data(config, trained.loaded.graph, events.loading).dataset
-    splits = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
-    split = split or next(name for name in ("test", "val", "train") if splits[name] is not None)
-    assert split
-    chosen = splits[split]
-    if chosen is None:
-        there = ", ".join(name for name, each in splits.items() if each)
-        raise DataError.of(f"the data has no {split} split", f"There is: {there}.")
+    whole, by_split = _recorded(trained.run)
+    split = split or next(iter(by_split), None)  # in the order of Dataset.splits
+    only = split if split in by_split else None  # an old run knows the SHA-256 of all its data alone: all is read
+    data = load_data(config, trained.loaded.graph, events.loading, only)
+    splits = data.dataset.splits
+    split = split or next(iter(splits))
+    if split not in splits:
+        raise DataError.of(f"the data has no {split} split", f"There is: {', '.join(splits)}.")
+    now, then = (data.dataset.fingerprint(split), by_split[split]) if only else (data.fingerprint, whole)
+    if then is not None and now != then:
+        events.note(f"this is not the data of the training: its SHA-256 is {now[:12]}..., lock.json has {then[:12]}...")
     weights, constants = on_devices((trained.shipped, trained.constants), place.whole)
-    count = make_count(config, trained.model, len(dataset.classes))
-    size = config.train.batch_size
+    count = make_count(config, trained.model, len(data.dataset.classes))
 
     def progress(done: int, total: int) -> None:
         events.loading(f"evaluating {split}", done, total)
 
-    result = evaluate(count, weights, constants, chosen, size, place.batch, progress)
-    return Evaluation(trained, split, dataset.classes, result)
+    classes, size = data.dataset.classes, config.train.batch_size
+    result = evaluate(count, weights, constants, splits[split], len(classes), size, place.batch, progress)
+    if result.confusion is None:
+        events.note(f"no confusion matrix: {len(classes):,} classes are more than {MAX_MATRIX:,}")
+    return Evaluation(trained, split, classes, result, None if then is None else now == then)
+
+
+def _recorded(run: Run) -> tuple[str | None, dict[SplitName, str]]:
+    """SHA-256 of the training's data, and of each of its splits, from lock.json: nothing where it does not say."""
+    try:
+        data = locked(run, "data")
+    except CheckpointError:
+        return None, {}
+    if not isinstance(data, dict):
+        return None, {}
+    whole, splits = data.get("sha256"), data.get("splits")
+    found = splits if isinstance(splits, dict) else {}
+    known = {name: found[name] for name in SPLITS if isinstance(found.get(name), str)}
+    return whole if isinstance(whole, str) else None, known

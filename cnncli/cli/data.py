@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,9 +27,11 @@ def command(
     The picture shows images before and after preprocessing and augmentation.
     """
     config, loaded = load_config(arguments)
+    path = data.picture_path(out, loaded.config.name)
     events = training.TrainingConsole(console.make_console(stderr=json))
     found = prepare.load_data(loaded.config, loaded.graph, events.loading)
-    path = Path(out) if out else Path("runs") / f"{loaded.config.name}-data.png"
+    for text in found.notes:
+        events.note(text)
     data.draw(loaded.config, found, prepare.fit_constants(loaded.config, found.dataset.train), path)
     document = {**data.counts(found), "picture": str(path)}
     picture = printable(f"picture {path}")

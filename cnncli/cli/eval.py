@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,12 +10,13 @@ from typing import Annotated
 import typer
 
 from cnncli.cli.options import JsonOption, LatestOption, RunArgument
-from cnncli.errors import printable
 from cnncli.lazy import lazy_imports
 
 with lazy_imports():
-    from cnncli import evaluate
-    from cnncli.report import console, tables, training
+    from cnncli import evaluate, predict
+    from cnncli.report import console, evaluation, training
+
+MAX_VALUES = 4  # numbers of an input that is typed; larger ones are in a file
 
 
 class Split(StrEnum):
@@ -38,13 +40,13 @@ def command(
     events = training.TrainingConsole(console.make_console(stderr=json))
     found = evaluate.evaluate_run(Path(run), split.value if split else None, "latest" if latest else "best", events)
     document = found.document()
-    figures = f"{document['split']} accuracy {document['accuracy']:.2%}  (loss {document['loss']:.4f}, "
-    console.show(
-        document,
-        json,
-        printable(f"checkpoint  {document['checkpoint']}"),
-        tables.class_table(document),
-        tables.confusion_table(found.classes, document["confusion"]),
-        console.result(f"{figures}{document['examples']:,} images)"),
-        next=("predict", run, "PICTURE.png"),
-    )
+    next_command = ("predict", run, *_example(found.trained.stored_shape))
+    console.show(document, json, evaluation.rendered(document, found.result, found.classes), next=next_command)
+
+
+def _example(shape: tuple[int, ...]) -> tuple[str, ...]:
+    """An example of an input for ``cnn predict``."""
+    if predict.takes_pictures(shape):
+        return ("PICTURE.png",)
+    count = math.prod(shape)
+    return ("--values", ",".join("0" * count)) if count <= MAX_VALUES else ("NUMBERS.csv",)

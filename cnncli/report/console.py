@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console, RenderableType
@@ -55,3 +56,12 @@ def show(document: object, json: bool, *parts: RenderableType, next: tuple[str |
 def print_json(document: object) -> None:
     """Print one JSON document on stdout."""
     print(json_text(document))
+
+
+def print_json_list(documents: Iterable[object]) -> None:
+    """Print one JSON document on stdout, a list of which one item is in memory at a time."""
+    start = "["
+    for document in documents:
+        print(start + json_text(document), end="")
+        start = ", "
+    print("[]" if start == "[" else "]")

@@ -104,7 +104,12 @@ def _free_folder(root: Path, name: str) -> Path:
 
 
 def find(path: Path) -> tuple[Run, Path | None]:
-    """The run at ``path``, and the checkpoint if the path is one's. CheckpointError (exit 5) where it is neither."""
+    """The run at ``path``, and the checkpoint if the path is one's. CheckpointError (exit 5) where it is neither.
+
+    ``mynet-1`` alone is ``runs/mynet-1`` where that is all there is.
+    """
+    if len(path.parts) == 1 and not os.path.lexists(path) and os.path.isdir("runs" / path):
+        path = "runs" / path
     place = Place(str(path))
     if not os.path.exists(path):
         raise CheckpointError.of("no such run or checkpoint", "`ls runs` shows the runs here.", place)

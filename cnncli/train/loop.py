@@ -138,7 +138,8 @@ class Session:
         if split is None:
             return None
         size = self.order.batch_size
-        return evaluate(self.count, state.shipped, self.device_constants, split, size, self.place.batch)
+        classes = len(self.classes)
+        return evaluate(self.count, state.shipped, self.device_constants, split, classes, size, self.place.batch)
 
     def look(self, state: TrainState, step: int) -> Health:
         """Each layer's health on the batch that comes after ``step``; empty unless asked for."""

@@ -14,6 +14,7 @@ import jax
 from cnncli.config.load import Loaded, load
 from cnncli.config.schema import Config
 from cnncli.data.batches import Order
+from cnncli.data.files import located
 from cnncli.data.preprocess import Constants
 from cnncli.errors import CheckpointError, ConfigError, Place
 from cnncli.native.library import kernels
@@ -60,7 +61,7 @@ def train(loaded: Loaded, root: Path, events: Events) -> Outcome:
                 stack.enter_context(room(loaded, data, size, place, events))
                 session = Session(loaded, data, constants, place, run)
                 events.started(run.folder, about(session))
-                for text in _notes(loaded):
+                for text in (*data.notes, *_notes(loaded)):
                     events.note(text)
                 events.compiling()
                 state, memory = session.first_state(), Memory.at_start()
@@ -159,7 +160,8 @@ def _test(session: Session, events: Events) -> dict[str, float] | None:
         return None
     trained = open_trained(session.run.folder, "best", events)
     weights, constants = on_devices((trained.shipped, trained.constants), session.place.whole)
-    result = evaluate(session.count, weights, constants, test, session.order.batch_size, session.place.batch)
+    size, classes = session.order.batch_size, len(session.classes)
+    result = evaluate(session.count, weights, constants, test, classes, size, session.place.batch)
     return {"loss": result.loss, "accuracy": result.accuracy}
 
 
@@ -185,10 +187,11 @@ def _require_not_shortened(session: Session, memory: Memory) -> None:
 def _files(loaded: Loaded, data: Data, place: Placement) -> dict[str, str]:
     config = loaded.config
     names = [str(device) for device in place.mesh.devices.flat]
+    splits = {name: data.dataset.fingerprint(name) for name in data.dataset.splits}
     return {
         "config.yaml": loaded.text,
         "resolved.yaml": directory.to_yaml(_absolute(config).to_yaml()),
-        "lock.json": lock(config.seed, data.fingerprint, names, _flags(config, place)),
+        "lock.json": lock(config.seed, data.fingerprint, splits, names, _flags(config, place)),
     }
 
 
@@ -201,9 +204,7 @@ def _flags(config: Config, place: Placement) -> dict[str, Any]:
 
 def _absolute(config: Config) -> Config:
     """Paths made absolute, so that the run means the same from any folder."""
-    folder = str(Path(config.data.dir).expanduser().absolute()) if config.data.dir else None
-    data = config.data.model_copy(update={"dir": folder, "source": config.data.source.located()})
-    return config.model_copy(update={"data": data})
+    return config.model_copy(update={"data": located(config.data, lambda _: Path().absolute())})
 
 
 def _require_same_training(before: Config, after: Config, run: Run) -> None:

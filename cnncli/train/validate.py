@@ -23,6 +23,8 @@ from cnncli.model import Model, Weights
 from cnncli.runs.directory import Run, json_lines
 
 Forward = Callable[..., Array]
+Counted = tuple[Array, Array, Array]
+Count = Callable[..., Counted]
 
 
 @dataclass
@@ -82,44 +84,53 @@ def make_forward(config: Config, model: Model) -> Forward:
     return forward
 
 
-def make_count(config: Config, model: Model, classes: int) -> Callable[..., tuple[Array, Array]]:
-    """A compiled ``count(weights, constants, images, labels, mask)`` -> a batch's sum of losses, confusion (C, C)."""
+def make_count(config: Config, model: Model, classes: int) -> Count:
+    """A compiled ``count(weights, constants, images, labels, mask)`` of a batch.
+
+    Gives the sum of its losses, and of each image (B,) int32 the predicted class and its own class's place: how many
+    classes are likelier, or as likely and before it.
+    """
     forward, loss = make_forward(config, model), config.train.loss
 
     @jax.jit
-    def count(weights: Weights, constants: Any, images: Array, labels: Array, mask: Array) -> tuple[Array, Array]:
+    def count(weights: Weights, constants: Any, images: Array, labels: Array, mask: Array) -> Counted:
         outputs = forward(weights, constants, images)
         losses = loss.per_example(outputs, labels, classes)
-        predicted = loss.probabilities(outputs).argmax(-1)
-        confusion = jnp.zeros((classes, classes), jnp.int32).at[labels, predicted].add(mask.astype(jnp.int32))
-        return jnp.where(mask, losses, 0.0).sum(), confusion
+        probabilities = loss.probabilities(outputs)
+        own, index = jnp.take_along_axis(probabilities, labels[:, None], 1), jnp.arange(classes)[None]
+        behind = (probabilities < own) | ((probabilities == own) & (index >= labels[:, None]))  # never where it is NaN
+        places = classes - behind.sum(1, dtype=jnp.int32)
+        return jnp.where(mask, losses, 0.0).sum(), probabilities.argmax(-1).astype(jnp.int32), places
 
     return count
 
 
 def evaluate(
-    count: Callable[..., tuple[Array, Array]],
+    count: Count,
     weights: Weights,
     constants: Any,
     split: Split,
+    class_count: int,
     batch_size: int,
     sharding: Any,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Result:
     """Every image of ``split`` once. ``sharding``: how a batch lies on the devices."""
-    loss, confusion = 0.0, np.zeros((), np.int64)
-    for done, (total, table) in enumerate(_counts(count, weights, constants, split, batch_size, sharding), 1):
+    loss, found = 0.0, []
+    for done, counted in enumerate(_counts(count, weights, constants, split, batch_size, sharding), 1):
+        total, *of_images = jax.device_get(counted)
         loss += float(total)
-        confusion = confusion + np.asarray(table, np.int64)
+        found.append(of_images)
         progress(min(done * batch_size, len(split)), len(split))
-    return Result(loss / len(split), confusion)
+    predicted, places = (np.concatenate(parts)[: len(split)] for parts in zip(*found, strict=True))
+    return Result(loss / len(split), class_count, split.labels, predicted, places)
 
 
 def _counts(
-    count: Any, weights: Weights, constants: Any, split: Split, batch_size: int, sharding: Any
-) -> Iterator[tuple[Array, Array]]:
+    count: Count, weights: Weights, constants: Any, split: Split, batch_size: int, sharding: Any
+) -> Iterator[Counted]:
     """One batch ahead of the one being read, so that the device does not wait for the host."""
-    ahead: list[tuple[Array, Array]] = []
+    ahead: list[Counted] = []
     for rows, mask in padded_batches(split, batch_size):
         batch = jax.device_put((split.images[rows], split.labels[rows], mask), sharding)
         with jax.set_mesh(sharding.mesh):
