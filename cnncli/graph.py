@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
 from cnncli.errors import ShapeError
-from cnncli.layers import Composite, Entries, Entry, Layer, Shape, Weight
+from cnncli.layers import Composite, Entries, Entry, Layer, Resolved, Shape, Weight
 from cnncli.layers.base import Window
-from cnncli.layers.blocks import Block
+from cnncli.layers.composites import Block
 from cnncli.spec import did_you_mean
 
 INPUT = "input"
@@ -40,7 +39,7 @@ class Field:
 
     def through(self, window: Window) -> Field:
         """The field of a layer with ``window`` on top of this one (the recurrence of Araujo et al. 2019)."""
-        if not window.size:
+        if not window.size:  # the layer's input is a vector
             return self
         axes = list(zip(self.jump, self.low, self.high, window.size, window.stride, window.dilation, window.before,
                         strict=True))  # fmt: skip
@@ -60,25 +59,33 @@ class Field:
 
 @dataclass(frozen=True)
 class Node:
-    """One layer at its place: everything about it that is known before any number is computed.
+    """One layer at its place in the network, with what its input's shape resolved it to.
 
-    ``macs``: multiply-adds per example. ``location``: where its entry stands in the list of layers.
+    ``location``: where its entry stands in the list of layers.
     """
 
     name: str
     layer: Layer
     inputs: tuple[str, ...]
     in_shapes: tuple[Shape, ...]
-    shape: Shape
-    weights: dict[str, Weight]
-    macs: int
+    resolved: Resolved
     field: Field
     location: Location
 
     @property
-    def in_shape(self) -> Any:
-        """As the layer's methods take it: a shape, or a tuple of shapes for a join."""
-        return self.in_shapes if self.layer.joins else self.in_shapes[0]
+    def shape(self) -> Shape:
+        """Shape of the output."""
+        return self.resolved.shape
+
+    @property
+    def weights(self) -> dict[str, Weight]:
+        """The declared arrays by name."""
+        return self.resolved.weights
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds per example."""
+        return self.resolved.macs
 
     @property
     def params(self) -> int:
@@ -292,20 +299,18 @@ class _Builder:
         if UNKNOWN in inputs:
             return UNKNOWN
         shapes = tuple(self.input_shape if each == INPUT else self.nodes[each].shape for each in inputs)
-        given: Any = shapes if layer.joins else shapes[0]
         try:
-            shape, weights = layer.out_shape(given), layer.weights(given)
+            resolved = layer.resolve(*shapes)
         except ShapeError as error:
             self._misfit(str(error), error.hint)
             return UNKNOWN
-        field = self._joined(inputs, shapes).through(layer.window(given))
-        sizes = (math.prod(shape), *field.size, *field.jump)
+        field = self._joined(inputs, shapes).through(resolved.window)
+        sizes = (math.prod(resolved.shape), *field.size, *field.jump)
         if not all(1 / MAX_SIZE < size < MAX_SIZE for size in sizes):
             self._misfit("its output, or what that sees of the input, is larger than can be counted with",
                          "Check sizes, strides and the numbers of repeat.")  # fmt: skip
             return UNKNOWN
-        self.nodes[name] = Node(name, layer, inputs, shapes, shape, weights, layer.macs(given), field,
-                                self.location)  # fmt: skip
+        self.nodes[name] = Node(name, layer, inputs, shapes, resolved, field, self.location)
         return name
 
     def _joined(self, inputs: tuple[str, ...], shapes: tuple[Shape, ...]) -> Field:

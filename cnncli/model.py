@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from cnncli.graph import INPUT, Graph, Node
-from cnncli.layers.base import Context, Variables, name_hash
-from cnncli.layers.rectifier import Relu
-from cnncli.layers.shape import Add
+from cnncli.layers.activation import Relu
+from cnncli.layers.base import Call, Weight, name_hash
+from cnncli.layers.joins import Add
 
 Arrays = dict[str, Array]
 
@@ -26,6 +26,16 @@ class Weights(NamedTuple):
 
     params: Arrays
     state: Arrays
+
+
+def draw(declared: dict[str, Weight], key: Array) -> Weights:
+    """Draw the arrays of a layer. Each name has its own key, so a new array moves no other's numbers."""
+    params: Arrays = {}
+    state: Arrays = {}
+    for name, weight in declared.items():
+        array = weight.init.draw(jax.random.fold_in(key, name_hash(name)), weight.shape, weight.fans)
+        (params if weight.trainable and not weight.state else state)[name] = array
+    return Weights(params, state)
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ class Model:
         params: Arrays = {}
         state: Arrays = {}
         for node in self.graph.nodes:
-            drawn = node.layer.init(jax.random.fold_in(key, name_hash(node.name)), node.in_shape)
+            drawn = draw(node.weights, jax.random.fold_in(key, name_hash(node.name)))
             params |= {f"{node.name}.{name}": array for name, array in drawn.params.items()}
             state |= {f"{node.name}.{name}": array for name, array in drawn.state.items()}
         return Weights(params, state)
@@ -139,17 +149,17 @@ class Model:
         self, node: Node, weights: Weights, values: Arrays, key: Array | None, chain: Chain | None
     ) -> tuple[Array, Arrays]:
         names = {name: f"{node.name}.{name}" for name in node.weights}
-        mine = Variables(
+        call = Call(
             {name: weights.params[full] for name, full in names.items() if full in weights.params},
             {name: weights.state[full] for name, full in names.items() if full in weights.state},
+            node.resolved.sliding,
+            train=key is not None,
+            key=None if key is None else jax.random.fold_in(key, name_hash(node.name)),
         )
-        inputs = tuple(values[name] for name in node.inputs)
-        own = None if key is None else jax.random.fold_in(key, name_hash(node.name))
-        context = Context(key is not None, own)
         if chain:
-            context = replace(context, add=values[chain.add] if chain.add else None, relu=chain.relu)
+            call = replace(call, add=values[chain.add] if chain.add else None, relu=chain.relu)
         with jax.named_scope(node.name):
-            return node.layer.apply(mine, inputs if node.layer.joins else inputs[0], context)
+            return node.layer.apply(call, *(values[name] for name in node.inputs))
 
     def decays(self, params: Arrays) -> dict[str, bool]:
         """Which parameters weight decay may touch: kernels, not biases or norm parameters."""

@@ -11,32 +11,37 @@ import functools
 import math
 import operator
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import lax
 
-from cnncli.native import pooling as native
-from cnncli.ops.windows import Pads, pad_with, taps
+from cnncli.native import calls
+from cnncli.ops.windows import Pads, Sizes, pad_with, taps
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Key
+
+    Map = Float[Array, "B *spatial C"]
+    Pooled = Float[Array, "B *out C"]
 
 MANY_TAPS = 16
 
 
-def max_pool(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
-    """Maximum of each window. ``x`` (B, *spatial, C) -> (B, *out, C); padding never wins."""
-    if native.takes(x, size, padding):
-        return native.max_pool(x, native.Geometry(size, stride, padding))
+def max_pool(x: Map, size: Sizes, stride: Sizes, padding: Pads) -> Pooled:
+    """Maximum of each window; padding never wins."""
+    if calls.takes_max_pool(x, size, padding):
+        return calls.max_pool(x, calls.Pooling(size, stride, padding))
     return _max_of_slices(x, size, stride, padding)
 
 
-def sum_pool(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
-    """Sum of each window. ``x`` (B, *spatial, C) -> (B, *out, C); padding counts as 0."""
+def sum_pool(x: Map, size: Sizes, stride: Sizes, padding: Pads) -> Pooled:
+    """Sum of each window; padding counts as 0."""
     return _sum(x, size, stride, padding).astype(x.dtype)
 
 
-def avg_pool(
-    x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads, counted: Pads | None = None
-) -> Array:
+def avg_pool(x: Map, size: Sizes, stride: Sizes, padding: Pads, counted: Pads | None = None) -> Pooled:
     """Mean of each window over the pixels in it, and over the zeros of the padding ``counted``."""
     total = _sum(x, size, stride, padding)
     if not any(map(any, padding)) or counted == padding:
@@ -47,24 +52,29 @@ def avg_pool(
     return (total / _sum(ones, size, stride, rest)).astype(x.dtype)
 
 
-def global_max(x: Array) -> Array:
-    """Maximum of each map of ``x`` (B, *spatial, C) -> (B, C). The gradient goes to the first one."""
+def global_avg(x: Map) -> Float[Array, "B C"]:
+    """Mean over all positions, summed in float32."""
+    return x.mean(tuple(range(1, x.ndim - 1)), dtype=jnp.float32).astype(x.dtype)
+
+
+def global_max(x: Map) -> Float[Array, "B C"]:
+    """Maximum over all positions. The gradient goes to the first one."""
     pixels = x.reshape(x.shape[0], -1, x.shape[-1])  # (B, H*W, C)
     first = jnp.argmax(pixels, axis=1, keepdims=True)
     return jnp.take_along_axis(pixels, first, axis=1)[:, 0]
 
 
-def norm_pool(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
+def norm_pool(x: Map, size: Sizes, stride: Sizes, padding: Pads) -> Pooled:
     """Euclidean norm of each window, with gradient 0 where it is 0."""
     total = _sum(jnp.square(x.astype(jnp.float32)), size, stride, padding)
     some = total > 0
     return jnp.where(some, jnp.sqrt(jnp.where(some, total, 1)), 0).astype(x.dtype)
 
 
-def max_unpool(x: Array, pooled: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
-    """``x`` (B, *out, C) where ``max_pool`` found the maxima of ``pooled`` (B, *spatial, C), zeros elsewhere.
+def max_unpool(x: Pooled, pooled: Map, size: Sizes, stride: Sizes, padding: Pads) -> Map:
+    """``x`` where ``max_pool`` found the maxima of ``pooled``, zeros elsewhere.
 
-    Where overlapping windows share a maximum, the mean of theirs.
+    Where overlapping windows share a maximum, the mean of their values.
     """
     _, put_back = jax.vjp(lambda p: _max_of_slices(p, size, stride, padding), lax.stop_gradient(pooled))
     (total,) = put_back(x)
@@ -74,16 +84,21 @@ def max_unpool(x: Array, pooled: Array, size: tuple[int, ...], stride: tuple[int
     return total / jnp.maximum(count, 1)
 
 
-def weighted_pool(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
-    """Mean of each window weighted by its own values, sum x^2 / sum x; ``x`` >= 0; 0 where all are 0."""
+def weighted_pool(x: Map, size: Sizes, stride: Sizes, padding: Pads) -> Pooled:
+    """Mean of each window weighted by its own values, sum x^2 / sum x; what is below 0 counts as 0."""
+    x = jax.nn.relu(x)
     total = _sum(x, size, stride, padding)
     squares = _sum(jnp.square(x.astype(jnp.float32)), size, stride, padding)
     some = total > 0
     return jnp.where(some, squares / jnp.where(some, total, 1), 0).astype(x.dtype)
 
 
-def sample_pool(key: Array, x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
-    """One value of each window, drawn in proportion to the values; ``x`` >= 0. The gradient goes to the drawn one."""
+def sample_pool(key: Key[Array, ""], x: Map, size: Sizes, stride: Sizes, padding: Pads) -> Pooled:
+    """One value of each window, drawn in proportion to the values; what is below 0 counts as 0.
+
+    The gradient goes to the drawn value.
+    """
+    x = jax.nn.relu(x)
     window = list(taps(pad_with(x, padding, 0), size, stride))
     sums = [lax.stop_gradient(window[0]).astype(jnp.float32)]
     for tap in window[1:]:
@@ -95,19 +110,17 @@ def sample_pool(key: Array, x: Array, size: tuple[int, ...], stride: tuple[int, 
     return y
 
 
-def _max_of_slices(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
+def _max_of_slices(x: Map, size: Sizes, stride: Sizes, padding: Pads) -> Pooled:
     """Can be differentiated any number of times."""
     return _reduce(_first_max, pad_with(x, padding, -jnp.inf), size, stride)
 
 
-def _sum(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: Pads) -> Array:
+def _sum(x: Map, size: Sizes, stride: Sizes, padding: Pads) -> Pooled:
     """Sums in float32, whatever the type of ``x``."""
     return _reduce(operator.add, pad_with(x.astype(jnp.float32), padding, 0), size, stride)
 
 
-def _reduce(
-    combine: Callable[[Array, Array], Array], x: Array, size: tuple[int, ...], stride: tuple[int, ...]
-) -> Array:
+def _reduce(combine: Callable[[Array, Array], Array], x: Map, size: Sizes, stride: Sizes) -> Pooled:
     """Fold every window with ``combine``, in reading order."""
     if math.prod(size) <= MANY_TAPS or len(size) == 1:
         return functools.reduce(combine, taps(x, size, stride))
