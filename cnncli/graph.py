@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from fractions import Fraction
 
 from cnncli.errors import ShapeError
 from cnncli.layers import Composite, Entries, Entry, Layer, Resolved, Shape, Weight
-from cnncli.layers.base import Window
 from cnncli.layers.composites import Block
+from cnncli.receptive_field import Field
 from cnncli.spec import did_you_mean
 
 INPUT = "input"
@@ -19,42 +18,6 @@ FLOAT_BYTES = 4
 MAX_LAYERS = 20_000
 MAX_SIZE = 1 << 40  # values of an output, pixels between two of its places: more is a mistake, and slow to count with
 Location = tuple[int | str, ...]
-
-
-@dataclass(frozen=True)
-class Field:
-    """What an output sees of the input, per axis: output i sees pixels from ``i * jump + low`` to ``i * jump + high``.
-
-    Fractions behind layers that enlarge the map.
-    """
-
-    jump: tuple[int | Fraction, ...]
-    low: tuple[int | Fraction, ...]
-    high: tuple[int | Fraction, ...]
-
-    @property
-    def size(self) -> tuple[int, ...]:
-        """Pixels seen along each axis, as if the image had no edge."""
-        return tuple(math.ceil(high - low) + 1 for low, high in zip(self.low, self.high, strict=True))
-
-    def through(self, window: Window) -> Field:
-        """The field of a layer with ``window`` on top of this one (the recurrence of Araujo et al. 2019)."""
-        if not window.size:  # the layer's input is a vector
-            return self
-        axes = list(zip(self.jump, self.low, self.high, window.size, window.stride, window.dilation, window.before,
-                        strict=True))  # fmt: skip
-        return Field(
-            tuple(jump * stride for jump, _, _, _, stride, _, _ in axes),
-            tuple(low - jump * before for jump, low, _, _, _, _, before in axes),
-            tuple(high + jump * ((size - 1) * gap - before) for jump, _, high, size, _, gap, before in axes),
-        )
-
-    @staticmethod
-    def union(fields: Sequence[Field], main: int = 0) -> Field:
-        """What a join sees: everything any of its inputs sees, stepping as input ``main`` does."""
-        low = tuple(min(axis) for axis in zip(*(each.low for each in fields), strict=True))
-        high = tuple(max(axis) for axis in zip(*(each.high for each in fields), strict=True))
-        return Field(fields[main].jump, low, high)
 
 
 @dataclass(frozen=True)
@@ -314,8 +277,7 @@ class _Builder:
         return name
 
     def _joined(self, inputs: tuple[str, ...], shapes: tuple[Shape, ...]) -> Field:
-        axes = len(self.input_shape) - 1
-        start = Field((1,) * axes, (0,) * axes, (0,) * axes)
+        start = Field.of_input(len(self.input_shape) - 1)
         fields = [start if each == INPUT else self.nodes[each].field for each in inputs]
         return Field.union(fields, main=max(range(len(shapes)), key=lambda index: len(shapes[index])))
 

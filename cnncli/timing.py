@@ -28,6 +28,7 @@ from cnncli.layers.base import Call, Shape
 from cnncli.native.library import kernels
 from cnncli.ops.convolution import conv
 from cnncli.runs.directory import Run
+from cnncli.sliding import Sliding
 from cnncli.train.devices import placement
 from cnncli.train.events import Events
 from cnncli.train.loop import Session
@@ -221,7 +222,7 @@ def _peak_flops(dtype: Any) -> float:
     images, kernel = a.reshape(n // side**2, side, side, n), b[None, None]
 
     def product(x: Any, w: Any) -> Any:
-        return conv(x, w, (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
+        return conv(x, w, Sliding((1, 1), (1, 1), (1, 1), ((0, 0), (0, 0)), (side, side)))
 
     return 2 * n**3 / min(dot, _seconds(product, images, kernel, budget=REPEAT_SECONDS))
 

@@ -15,10 +15,11 @@ from every_layer import EXAMPLES, Example
 from networks import jit
 
 from cnncli.config.reader import read_value
-from cnncli.graph import Field, build
+from cnncli.graph import build
 from cnncli.layers import LAYERS, Call, Composite, Entry
 from cnncli.layers.activation import LinearActivation
 from cnncli.model import Model, Weights, draw
+from cnncli.receptive_field import Field
 
 BATCH = 3
 STEPS = {"sign", "hardlim"}  # their gradient is zero wherever it exists
@@ -198,7 +199,7 @@ def test_receptive_field_is_where_the_gradient_is(kind, runner):
 
 
 def _through(example: Example, axes: int) -> Field:
-    return Field((1,) * axes, (0,) * axes, (0,) * axes).through(example.resolved.window)
+    return Field.of_input(axes).through(example.resolved.window)
 
 
 def _at(r, inputs, position):

@@ -7,49 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, SerializeAsAny, model_validator
 from pydantic_core import PydanticCustomError
 
-from cnncli.layers.activation import (
-    Elu,
-    Gelu,
-    Hardlim,
-    HardSigmoid,
-    HardSwish,
-    HardTanh,
-    LeakyRelu,
-    LinearActivation,
-    Maxout,
-    Prelu,
-    Relu,
-    ScaledTanh,
-    Selu,
-    Sigmoid,
-    Sign,
-    Softmax,
-    Softplus,
-    Swish,
-    Tanh,
-)
+from cnncli.layers import activation, conv, dense, joins, norm, pool, rbf, reshape, upsample
 from cnncli.layers.base import Call, Layer, Resolved, Shape, Weight, Window
 from cnncli.layers.composites import Aux, Block, Branches, Composite, Repeat, Residual
-from cnncli.layers.conv import Conv
-from cnncli.layers.dense import FullyConnected
 from cnncli.layers.dropout import Dropout
-from cnncli.layers.joins import Add, Concat, Multiply
-from cnncli.layers.locally_connected import LocallyConnected
-from cnncli.layers.norm import BatchNorm, GroupNorm, LayerNorm, Lrn, RmsNorm
-from cnncli.layers.pool import AvgPool, GlobalAvgPool, GlobalMaxPool, L2Pool, MaxPool, StochasticPool, Subsample
-from cnncli.layers.rbf import Rbf
-from cnncli.layers.reshape import Flatten, PadChannels
-from cnncli.layers.upsample import ConvTranspose, MaxUnpool, Upsample
 from cnncli.spec import Settings, check, describe, one_of, sequence
 
 LAYERS: tuple[type[Layer], ...] = (
-    Conv, LocallyConnected, FullyConnected,
-    MaxPool, AvgPool, L2Pool, StochasticPool, Subsample, GlobalAvgPool, GlobalMaxPool,
-    ConvTranspose, Upsample, MaxUnpool,
-    BatchNorm, LayerNorm, GroupNorm, RmsNorm, Lrn, Dropout,
-    LinearActivation, Sign, Hardlim, Sigmoid, HardSigmoid, Tanh, HardTanh, ScaledTanh, Softmax,
-    Relu, LeakyRelu, Prelu, Elu, Selu, Softplus, Gelu, Swish, HardSwish, Maxout, Rbf,
-    Flatten, PadChannels, Add, Multiply, Concat, Block, Repeat, Residual, Branches, Aux,
+    conv.Conv, conv.LocallyConnected, dense.FullyConnected,
+    pool.MaxPool, pool.AvgPool, pool.L2Pool, pool.StochasticPool, pool.Subsample, pool.GlobalAvgPool,
+    pool.GlobalMaxPool, upsample.ConvTranspose, upsample.Upsample, upsample.MaxUnpool,
+    norm.BatchNorm, norm.LayerNorm, norm.GroupNorm, norm.RmsNorm, norm.Lrn, Dropout,
+    activation.LinearActivation, activation.Sign, activation.Hardlim, activation.Sigmoid, activation.HardSigmoid,
+    activation.Tanh, activation.HardTanh, activation.ScaledTanh, activation.Softmax, activation.Relu,
+    activation.LeakyRelu, activation.Prelu, activation.Elu, activation.Selu, activation.Softplus, activation.Gelu,
+    activation.Swish, activation.HardSwish, activation.Maxout, rbf.Rbf,
+    reshape.Flatten, reshape.PadChannels, joins.Add, joins.Multiply, joins.Concat,
+    Block, Repeat, Residual, Branches, Aux,
 )  # fmt: skip
 
 if TYPE_CHECKING:

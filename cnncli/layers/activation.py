@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import Field, PositiveFloat, PositiveInt
 from typing_extensions import override
 
 from cnncli.errors import ShapeError
-from cnncli.layers.base import Call, Layer, Resolved, Shape, Weight, Window, times
+from cnncli.layers.base import Array, Call, Layer, Resolved, Shape, Weight, Window, times
 from cnncli.layers.initializers import ConstantInitializer
 from cnncli.lazy import lazy_imports
 
 with lazy_imports():
     from cnncli.ops import activation
 
-if TYPE_CHECKING:
-    from jax import Array
-
 
 class Activation(Layer):
-    """Base class of the element-wise functions."""
-    saturation: ClassVar[tuple[float, ...]] = ()  # where the gradient is zero or nearly zero
+    """Base class of what a function of the same name in `ops/activation.py` computes from x and the fields."""
 
     @override
-    def saturation_values(self) -> tuple[float, ...]:
-        return self.saturation
-
+    def forward(self, call: Call, x: Array) -> Array:
+        return getattr(activation, self.kind)(x, **dict(self))
 
 class LinearActivation(Activation):
     """The identity, y = x: an output without an activation, said aloud. A layer of weights is `fc`.
@@ -40,15 +35,9 @@ class LinearActivation(Activation):
     kind: ClassVar[str] = "linear"
     words: ClassVar[tuple[str, ...]] = ("none", "identity", "purelin")
 
-    @override
-    def forward(self, call: Call, x: Array) -> Array:
-        return x
-
 
 class _Threshold(Activation):
     """Base class of the step functions, whose gradient is zero."""
-
-    low: ClassVar[float]  # the value to the left of 0
 
     straight_through: bool = Field(False, description="let the gradient pass where |x| <= 1 (Hinton 2012, Bengio 2013)")
 
@@ -57,10 +46,6 @@ class _Threshold(Activation):
         if self.straight_through:
             return ""
         return f"the gradient of {self.kind} is zero: nothing below it learns (straight_through: true lets it pass)"
-
-    @override
-    def forward(self, call: Call, x: Array) -> Array:
-        return activation.step(x, self.low, self.straight_through)
 
 
 class Sign(_Threshold):
@@ -72,7 +57,6 @@ class Sign(_Threshold):
     """
 
     words: ClassVar[tuple[str, ...]] = ("hardlims", "sgn")
-    low: ClassVar[float] = -1
 
 
 class Hardlim(_Threshold):
@@ -84,7 +68,6 @@ class Hardlim(_Threshold):
     """
 
     words: ClassVar[tuple[str, ...]] = ("step", "heaviside", "threshold")
-    low: ClassVar[float] = 0
 
 
 class Sigmoid(Activation):
@@ -98,10 +81,6 @@ class Sigmoid(Activation):
     words: ClassVar[tuple[str, ...]] = ("logistic", "logsig")
     saturation: ClassVar[tuple[float, ...]] = (0.0, 1.0)
 
-    @override
-    def forward(self, call: Call, x: Array) -> Array:
-        return activation.sigmoid(x)
-
 
 class HardSigmoid(Activation):
     """Piecewise linear sigmoid, clip(x/6 + 1/2, 0, 1).
@@ -112,10 +91,6 @@ class HardSigmoid(Activation):
     """
 
     saturation: ClassVar[tuple[float, ...]] = (0.0, 1.0)
-
-    @override
-    def forward(self, call: Call, x: Array) -> Array:
-        return activation.hard_sigmoid(x)
 
 
 class Tanh(Activation):
@@ -129,10 +104,6 @@ class Tanh(Activation):
     words: ClassVar[tuple[str, ...]] = ("tansig",)
     saturation: ClassVar[tuple[float, ...]] = (-1.0, 1.0)
 
-    @override
-    def forward(self, call: Call, x: Array) -> Array:
-        return activation.tanh(x)
-
 
 class HardTanh(Activation):
     """Piecewise linear tanh, clip(x, -1, 1).
@@ -144,10 +115,6 @@ class HardTanh(Activation):
 
     words: ClassVar[tuple[str, ...]] = ("satlins", "hardtanh")
     saturation: ClassVar[tuple[float, ...]] = (-1.0, 1.0)
-
-    @override
-    def forward(self, call: Call, x: Array) -> Array:
-        return activation.hard_tanh(x)
 
 
 class ScaledTanh(Activation):
@@ -166,10 +133,6 @@ class ScaledTanh(Activation):
     def saturation_values(self) -> tuple[float, ...]:
         return (-self.amplitude, self.amplitude)
 
-    @override
-    def forward(self, call: Call, x: Array) -> Array:
-        return self.amplitude * activation.tanh(self.slope * x)
-
 
 class Softmax(Activation):
     """Probabilities over the channels, exp(x_i) / sum exp(x). As the last layer with cross-entropy it trains on logits.
@@ -180,10 +143,6 @@ class Softmax(Activation):
     """
 
     words: ClassVar[tuple[str, ...]] = ("softmax_layer",)
-
-    @override
-    def forward(self, call: Call, x: Array) -> Array:
-        return activation.softmax(x)
 
 
 class Relu(Activation):
@@ -197,10 +156,6 @@ class Relu(Activation):
     words: ClassVar[tuple[str, ...]] = ("rectifier", "rectified_linear", "poslin")
     saturation: ClassVar[tuple[float, ...]] = (0.0,)
 
-    @override
-    def forward(self, call: Call, x: Array) -> Array:
-        return activation.relu(x)
-
 
 class LeakyRelu(Activation):
     """ReLU that leaks: x where x >= 0, else slope * x.
@@ -213,10 +168,6 @@ class LeakyRelu(Activation):
     main: ClassVar[str | None] = "slope"
     words: ClassVar[tuple[str, ...]] = ("lrelu", "leaky", "leakyrelu")
     negative_slope: float = Field(0.01, ge=0, alias="slope", description="slope to the left of 0")
-
-    @override
-    def forward(self, call: Call, x: Array) -> Array:
-        return activation.leaky_relu(x, self.negative_slope)
 
 
 class Prelu(Layer):
@@ -252,10 +203,6 @@ class Elu(Activation):
     main: ClassVar[str | None] = "scale"
     scale: PositiveFloat = Field(1.0, description="minus the limit to the left (alpha)")
 
-    @override
-    def forward(self, call: Call, x: Array) -> Array:
-        return activation.elu(x, self.scale)
-
 
 class Selu(Activation):
     """Self-normalising ELU with fixed constants; start the weights with `lecun_normal`.
@@ -265,10 +212,6 @@ class Selu(Activation):
     Example: `selu`  (28, 28, 6) -> (28, 28, 6), 0 parameters
     """
 
-    @override
-    def forward(self, call: Call, x: Array) -> Array:
-        return activation.selu(x)
-
 
 class Softplus(Activation):
     """Smooth ReLU, log(1 + exp(x)).
@@ -277,10 +220,6 @@ class Softplus(Activation):
 
     Example: `softplus`  (28, 28, 6) -> (28, 28, 6), 0 parameters
     """
-
-    @override
-    def forward(self, call: Call, x: Array) -> Array:
-        return activation.softplus(x)
 
 
 class Gelu(Activation):
@@ -292,10 +231,6 @@ class Gelu(Activation):
     """
 
     approximate: bool = Field(False, description="the tanh approximation instead of erf")
-
-    @override
-    def forward(self, call: Call, x: Array) -> Array:
-        return activation.gelu(x, approximate=self.approximate)
 
 
 class Swish(Activation):
@@ -310,10 +245,6 @@ class Swish(Activation):
     words: ClassVar[tuple[str, ...]] = ("silu",)
     beta: float = Field(1.0, description="0: linear, large: ReLU")
 
-    @override
-    def forward(self, call: Call, x: Array) -> Array:
-        return activation.swish(x, self.beta)
-
 
 class HardSwish(Activation):
     """Piecewise swish, x * clip(x/6 + 1/2, 0, 1).
@@ -325,12 +256,8 @@ class HardSwish(Activation):
 
     words: ClassVar[tuple[str, ...]] = ("hard_silu",)
 
-    @override
-    def forward(self, call: Call, x: Array) -> Array:
-        return activation.hard_swish(x)
 
-
-class Maxout(Layer):
+class Maxout(Activation):
     """The largest of ``pieces`` neighbouring channels: a convex function learnt from linear pieces.
 
     Input (..., C) -> output (..., C / pieces). The layer below needs pieces times the channels, so parameters
@@ -347,12 +274,6 @@ class Maxout(Layer):
     def resolve(self, shape: Shape) -> Resolved:
         if shape[-1] % self.pieces:
             wanted = -(-shape[-1] // self.pieces) * self.pieces
-            raise ShapeError(
-                f"pieces {self.pieces} does not divide the {shape[-1]} channels of {times(shape)}",
-                f"Give the layer below {wanted} channels.",
-            )
+            raise ShapeError(f"pieces {self.pieces} does not divide the {shape[-1]} channels of {times(shape)}",
+                             f"Give the layer below {wanted} channels.")  # fmt: skip
         return Resolved((*shape[:-1], shape[-1] // self.pieces), Window.element(shape))
-
-    @override
-    def forward(self, call: Call, x: Array) -> Array:
-        return activation.maxout(x, self.pieces)

@@ -11,20 +11,19 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from cnncli.receptive_field import Window
+from cnncli.sliding import Shape, Sliding
 from cnncli.spec import Spec
 
 if TYPE_CHECKING:
     from jax import Array
 
     from cnncli.layers.initializers import Initializer
-
-Shape = tuple[int, ...]
-Pads = tuple[tuple[int, int], ...]  # (before, after) along each axis
+else:
+    Array = Any  # static work loads no JAX
 
 
 @dataclass(frozen=True)
@@ -51,76 +50,7 @@ class Weight:
         return math.prod(self.shape)
 
 
-@dataclass(frozen=True)
-class Window:
-    """The inputs that one output depends on, along each axis: ``size`` taps, ``dilation`` apart, every ``stride``.
-
-    ``before``: distance from the input's start back to the first output's window (its zero padding). Layers that
-    enlarge the map have fractions: output i depends on ``size`` taps from ``ceil(i * stride - before)`` on.
-    """
-
-    size: tuple[int, ...]
-    stride: tuple[int | Fraction, ...]
-    dilation: tuple[int, ...]
-    before: tuple[int | Fraction, ...]
-
-    @classmethod
-    def element(cls, shape: Shape) -> Self:
-        """One output depends on the input at its own position."""
-        axes = len(shape) - 1
-        return cls((1,) * axes, (1,) * axes, (1,) * axes, (0,) * axes)
-
-    @classmethod
-    def whole(cls, shape: Shape) -> Self:
-        """The output has no positions: it depends on the whole map."""
-        axes = shape[:-1]
-        return cls(axes, axes, (1,) * len(axes), (0,) * len(axes))
-
-    @classmethod
-    def everywhere(cls, shape: Shape) -> Self:
-        """The output at every position depends on the whole map."""
-        ones = (1,) * (len(shape) - 1)
-        return cls(tuple(2 * n - 1 for n in shape[:-1]), ones, ones, tuple(n - 1 for n in shape[:-1]))
-
-    @classmethod
-    def transposed(cls, spans: Sequence[int], stride: Sequence[int], before: Sequence[int]) -> Self:
-        """Each input adds to ``spans`` outputs, the next input ``stride`` outputs further on, from ``-before`` on."""
-        axes = list(zip(spans, stride, before, strict=True))
-        return cls(
-            tuple(math.ceil(span / s) for span, s, _ in axes),
-            tuple(Fraction(1, s) for s in stride),
-            (1,) * len(axes),
-            tuple(Fraction(span - 1 - first, s) for span, s, first in axes),
-        )
-
-
-@dataclass(frozen=True)
-class Sliding:
-    """A kernel that slides over a map: one number per axis, ``out`` positions.
-
-    ``transposed``: it slides over the output, and ``padding`` is cut off there. ``written``: the padding as the config
-    gives it; ``padding`` is larger where a last, partial window counts too.
-    """
-
-    size: tuple[int, ...] = ()
-    stride: tuple[int, ...] = ()
-    dilation: tuple[int, ...] = ()
-    padding: Pads = ()
-    out: tuple[int, ...] = ()
-    written: Pads = ()
-    transposed: bool = False
-
-    def window(self) -> Window:
-        """The inputs that one output depends on."""
-        before = tuple(first for first, _ in self.padding)
-        if not self.transposed:
-            return Window(self.size, self.stride, self.dilation, before)
-        return Window.transposed(spans(self.size, self.dilation), self.stride, before)
-
-
-def spans(size: Sequence[int], dilation: Sequence[int]) -> list[int]:
-    """Pixels from a dilated kernel's first tap to its last, along each axis."""
-    return [(k - 1) * d + 1 for k, d in zip(size, dilation, strict=True)]
+NO_SLIDING = Sliding()
 
 
 @dataclass(frozen=True)
@@ -134,7 +64,7 @@ class Resolved:
     window: Window
     weights: dict[str, Weight] = field(default_factory=dict)
     macs: int = 0
-    sliding: Sliding = Sliding()
+    sliding: Sliding = NO_SLIDING
 
 
 @dataclass(frozen=True)
@@ -147,7 +77,7 @@ class Call:
 
     params: dict[str, Array] = field(default_factory=dict)
     state: dict[str, Array] = field(default_factory=dict)
-    sliding: Sliding = Sliding()
+    sliding: Sliding = NO_SLIDING
     train: bool = False
     key: Array | None = None
     add: Array | None = None

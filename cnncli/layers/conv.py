@@ -1,26 +1,26 @@
-"""Convolutions: one small kernel for every position."""
+"""Convolutions: one small kernel for every position; and locally connected layers, with a kernel for each."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 from typing_extensions import override
 
 from cnncli.errors import ShapeError
-from cnncli.layers.base import Call, Layer, Resolved, Shape, Sliding, Weight, times
+from cnncli.layers.base import Array, Call, Layer, Resolved, Shape, Weight, Window, times
 from cnncli.layers.initializers import HeNormal, Init, Zeros
-from cnncli.layers.sliding import Extent, Padding, slide
+from cnncli.layers.sizes import Extent, Padding, slide
 from cnncli.lazy import lazy_imports
+from cnncli.sliding import Sliding
 from cnncli.spec import sequence
 
 with lazy_imports():
     from cnncli.ops import convolution
 
 if TYPE_CHECKING:
-    from jax import Array
-
     Connections = tuple[tuple[int, ...], ...]
 else:
     Connections = sequence(sequence(NonNegativeInt))
@@ -54,7 +54,7 @@ class KernelLayer(Layer):
         if self.bias:
             weights["bias"] = Weight(bias, self.bias_init, fans, trainable=self.trainable)
         macs = math.prod(positions) * math.prod(kernel)
-        return Resolved((*sliding.out, self.filters), sliding.window(), weights, macs, sliding)
+        return Resolved((*sliding.out, self.filters), Window.sliding(sliding), weights, macs, sliding)
 
 
 def check_groups(groups: int, channels: int, filters: int) -> None:
@@ -101,37 +101,55 @@ class Conv(KernelLayer):
 
     def _check_reflection(self, shape: Shape, sliding: Sliding) -> None:
         if any(max(sides) >= n for n, sides in zip(shape, sliding.padding, strict=False)):
-            raise ShapeError(
-                f"cannot reflect {max(map(max, sliding.padding))} pixels of a {times(shape)} input",
-                "Try padding_mode: edge.",
-            )
+            raise ShapeError(f"cannot reflect {max(map(max, sliding.padding))} pixels of a {times(shape)} input",
+                             "Try padding_mode: edge.")  # fmt: skip
 
     def _check_connections(self, channels: int) -> None:
         if self.connections is None:
             return
         if len(self.connections) != self.filters:
-            raise ShapeError(
-                f"connections has {len(self.connections)} lists for {self.filters} filters",
-                "Give one list of input channels for each filter.",
-            )
+            raise ShapeError(f"connections has {len(self.connections)} lists for {self.filters} filters",
+                             "Give one list of input channels for each filter.")  # fmt: skip
         if self.groups > 1:
             raise ShapeError(f"connections and groups {self.groups} exclude each other", "Keep one of them.")
         for number, seen in enumerate(self.connections):
             if not seen or len(set(seen)) < len(seen) or max(seen) >= channels:
-                raise ShapeError(
-                    f"connections[{number}] is {list(seen)}, the input's channels are 0 to {channels - 1}",
-                    "List each channel that the filter sees once.",
-                )
+                raise ShapeError(f"connections[{number}] is {list(seen)}, the input's channels are 0 to {channels - 1}",
+                                 "List each channel that the filter sees once.")  # fmt: skip
 
     @override
     def forward(self, call: Call, x: Array) -> Array:
         sliding, kernel = call.sliding, call.array("kernel")
-        padding = sliding.padding
         if self.connections:
             kernel = convolution.connect(kernel, self.connections, x.shape[-1])
         if self.flip:
             kernel = convolution.flip(kernel)
         if self.padding_mode != "zeros":
-            x, padding = convolution.pad_spatial(x, padding, self.padding_mode), ((0, 0),) * len(padding)
-        bias = call.optional("bias")
-        return convolution.conv(x, kernel, sliding.stride, padding, sliding.dilation, self.groups, bias)
+            x = convolution.pad_spatial(x, sliding.padding, self.padding_mode)
+            sliding = replace(sliding, padding=((0, 0),) * len(sliding.padding))
+        return convolution.conv(x, kernel, sliding, self.groups, call.optional("bias"))
+
+
+class LocallyConnected(KernelLayer):
+    """Locally connected: as a convolution, but every position has kernels and biases of its own.
+
+    Input (H, W, C) -> output (H', W', filters), sized as by `conv`; sequences alike. Kernel (H', W', kernel, kernel, C,
+    filters), bias (H', W', filters): positions x (kernel*kernel*C*filters + filters) parameters.
+    Source: LeCun 1989 (Net-3); Taigman et al. 2014 (DeepFace).
+
+    Example: `locally_connected: {filters: 2, kernel: 3}`  (8, 8, 3) -> (6, 6, 2), 2016 parameters
+    """
+
+    words: ClassVar[tuple[str, ...]] = ("local", "locally_connected2d", "locally_connected1d", "unshared_conv")
+
+    @override
+    def resolve(self, shape: Shape) -> Resolved:
+        sliding = self.slide(shape)
+        kernel = (*sliding.out, *sliding.size, shape[-1], self.filters)
+        taps = math.prod(sliding.size)
+        fans = (taps * shape[-1], taps * self.filters)
+        return self.resolved(sliding, kernel, (*sliding.out, self.filters), fans, ())
+
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        return convolution.local_conv(x, call.array("kernel"), call.sliding, call.optional("bias"))

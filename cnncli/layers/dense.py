@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import Field, PositiveInt
 from typing_extensions import override
 
-from cnncli.layers.base import Call, Layer, Resolved, Shape, Weight, Window
+from cnncli.layers.base import Array, Call, Layer, Resolved, Shape, Weight, Window
 from cnncli.layers.initializers import HeNormal, Init, Zeros
 from cnncli.lazy import lazy_imports
 
 with lazy_imports():
-    from cnncli.ops import dense
-
-if TYPE_CHECKING:
-    from jax import Array
+    from cnncli.ops import channels
 
 
 class FullyConnected(Layer):
@@ -48,4 +45,4 @@ class FullyConnected(Layer):
 
     @override
     def forward(self, call: Call, x: Array) -> Array:
-        return dense.fully_connected(x, call.array("kernel"), call.optional("bias"))
+        return channels.fully_connected(x, call.array("kernel"), call.optional("bias"))

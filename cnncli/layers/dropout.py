@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from typing_extensions import override
 
-from cnncli.layers.base import Call, Layer
+from cnncli.layers.base import Array, Call, Layer
 from cnncli.lazy import lazy_imports
 
 with lazy_imports():
-    from cnncli.ops import dropout
-
-if TYPE_CHECKING:
-    from jax import Array
+    from cnncli.ops import random
 
 
 class Dropout(Layer):
@@ -38,4 +35,4 @@ class Dropout(Layer):
     def forward(self, call: Call, x: Array) -> Array:
         if call.key is None or self.rate == 0:
             return x
-        return dropout.dropout(call.key, x, self.rate, self.per)
+        return random.dropout(call.key, x, self.rate, self.per)

@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import math
 from itertools import product
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from typing_extensions import override
 
 from cnncli.errors import ShapeError
-from cnncli.layers.base import Shape, times
+from cnncli.layers.base import Array, Shape, times
 from cnncli.lazy import lazy_imports
 from cnncli.spec import Spec, check, describe, one_of
 
 with lazy_imports():
-    from cnncli.ops import initialization
-
-if TYPE_CHECKING:
-    from jax import Array
+    from cnncli.ops import random
 
 Fans = tuple[int, int]
 
@@ -38,8 +35,8 @@ class Initializer(Spec):
         """ShapeError if an array of ``shape`` cannot start like this."""
 
     def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
-        """A float32 array of ``shape``."""
-        raise TypeError(f"{self.kind} draws nothing")
+        """A float32 array of ``shape``: by the function of this name in `ops/random.py`, unless overridden."""
+        return getattr(random, self.kind)(key, shape, **dict(self))
 
 
 class ConstantInitializer(Initializer):
@@ -49,25 +46,13 @@ class ConstantInitializer(Initializer):
     main: ClassVar[str | None] = "value"
     value: float = Field(description="the number")
 
-    @override
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
-        return initialization.constant(self.value, shape)
-
 
 class Zeros(Initializer):
     """All zero: biases."""
 
-    @override
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
-        return initialization.constant(0, shape)
-
 
 class Ones(Initializer):
     """All one: norm scales."""
-
-    @override
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
-        return initialization.constant(1, shape)
 
 
 class Normal(Initializer):
@@ -76,10 +61,6 @@ class Normal(Initializer):
     main: ClassVar[str | None] = "std"
     std: PositiveFloat = Field(0.01, description="standard deviation")
 
-    @override
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
-        return initialization.normal(key, shape, self.std)
-
 
 class TruncatedNormal(Initializer):
     """Gaussian cut at two standard deviations, rescaled so that its standard deviation is ``std``."""
@@ -87,20 +68,12 @@ class TruncatedNormal(Initializer):
     main: ClassVar[str | None] = "std"
     std: PositiveFloat = Field(0.01, description="standard deviation")
 
-    @override
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
-        return initialization.truncated_normal(key, shape, self.std)
-
 
 class Uniform(Initializer):
     """Evenly between -``bound`` and ``bound``."""
 
     main: ClassVar[str | None] = "bound"
     bound: PositiveFloat = Field(0.05, description="the largest magnitude")
-
-    @override
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
-        return initialization.uniform(key, shape, self.bound)
 
 
 class Scaled(Initializer):
@@ -115,8 +88,8 @@ class Scaled(Initializer):
         fan = fans[0] if self.fan == "in" else (fans[0] + fans[1]) / 2
         std = math.sqrt(self.gain / max(fan, 1))
         if self.distribution == "uniform":
-            return initialization.uniform(key, shape, math.sqrt(3) * std)
-        return initialization.truncated_normal(key, shape, std)
+            return random.uniform(key, shape, math.sqrt(3) * std)
+        return random.truncated_normal(key, shape, std)
 
 
 class HeNormal(Scaled):
@@ -126,11 +99,10 @@ class HeNormal(Scaled):
     gain: ClassVar[float] = 2.0
 
 
-class HeUniform(Scaled):
+class HeUniform(HeNormal):
     """Uniform with variance 2 / fan-in. He et al. 2015."""
 
     words: ClassVar[tuple[str, ...]] = ("kaiming_uniform",)
-    gain: ClassVar[float] = 2.0
     distribution: ClassVar[Literal["normal", "uniform"]] = "uniform"
 
 
@@ -141,11 +113,10 @@ class GlorotNormal(Scaled):
     fan: ClassVar[Literal["in", "average"]] = "average"
 
 
-class GlorotUniform(Scaled):
+class GlorotUniform(GlorotNormal):
     """Uniform with variance 2 / (fan-in + fan-out): for tanh and sigmoid. Glorot and Bengio 2010."""
 
     words: ClassVar[tuple[str, ...]] = ("xavier_uniform",)
-    fan: ClassVar[Literal["in", "average"]] = "average"
     distribution: ClassVar[Literal["normal", "uniform"]] = "uniform"
 
 
@@ -167,10 +138,6 @@ class Orthogonal(Initializer):
     main: ClassVar[str | None] = "scale"
     scale: PositiveFloat = Field(1.0, description="length of each row or column")
 
-    @override
-    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
-        return initialization.orthogonal(key, shape, self.scale)
-
 
 class Filter(Initializer):
     """Base class of the filters of image processing, for the kernels of convolutions."""
@@ -180,17 +147,15 @@ class Filter(Initializer):
     @override
     def check_shape(self, shape: Shape) -> None:
         if len(shape) not in (3, 4):
-            raise ShapeError(
-                f"{self.kind} is for the kernel of a convolution, not for {_times(shape)} weights",
-                "Try init: he_normal.",
-            )
+            raise ShapeError(f"{self.kind} is for the kernel of a convolution, not for {_times(shape)} weights",
+                             "Try init: he_normal.")  # fmt: skip
         if self.sizes and shape[:-2] not in self.sizes:
             known = " or ".join(map(_times, self.sizes))
             raise ShapeError(f"{self.kind} is a {known} filter, the kernel is {_times(shape[:-2])}", "Try kernel: 3.")
 
     @override
     def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
-        return initialization.in_each_channel(self.taps(shape[:-2]), shape)
+        return random.in_each_channel(self.taps(shape[:-2]), shape)
 
     def taps(self, size: Shape) -> list[float]:
         """The numbers of a filter of ``size`` in reading order."""
@@ -292,7 +257,7 @@ class Given(Filter):
 
     @override
     def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
-        return initialization.array(self.values) if _shape(self.values) == shape else super().draw(key, shape, fans)
+        return random.array(self.values) if _shape(self.values) == shape else super().draw(key, shape, fans)
 
     @override
     def taps(self, size: Shape) -> list[float]:

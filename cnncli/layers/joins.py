@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from typing_extensions import override
 
 from cnncli.errors import ShapeError
-from cnncli.layers.base import Call, Layer, Resolved, Shape, Window, times
+from cnncli.layers.base import Array, Call, Layer, Resolved, Shape, Window, times
 from cnncli.lazy import lazy_imports
 
 with lazy_imports():
     from cnncli.ops import channels
-
-if TYPE_CHECKING:
-    from jax import Array
 
 
 class Join(Layer):
     """Base class of layers with several inputs, one argument each."""
 
     joins: ClassVar[bool] = True
-
-    @override
-    def resolve(self, *shapes: Shape) -> Resolved:
-        raise TypeError(f"{self.kind} has no shape rule")
-
-    @override
-    def forward(self, call: Call, *inputs: Array) -> Array:
-        raise TypeError(f"{self.kind} computes nothing")
 
 
 class Add(Join):

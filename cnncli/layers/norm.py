@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from typing_extensions import override
 
 from cnncli.errors import ShapeError
-from cnncli.layers.base import Call, Layer, Resolved, Shape, Weight, Window, times
+from cnncli.layers.base import Array, Call, Layer, Resolved, Shape, Weight, Window, times
 from cnncli.layers.initializers import Ones, Zeros
 from cnncli.lazy import lazy_imports
 
 with lazy_imports():
     from cnncli.ops import normalization
-
-if TYPE_CHECKING:
-    from jax import Array
 
 
 def scale_and_bias(shape: Shape, scale: bool, bias: bool) -> dict[str, Weight]:
@@ -116,10 +113,8 @@ class GroupNorm(Layer):
     def resolve(self, shape: Shape) -> Resolved:
         if shape[-1] % self.groups:
             fit = max(g for g in range(1, min(self.groups, shape[-1]) + 1) if shape[-1] % g == 0)
-            raise ShapeError(
-                f"groups {self.groups} does not divide the {shape[-1]} channels of {times(shape)}",
-                f"Try groups: {fit}.",
-            )
+            raise ShapeError(f"groups {self.groups} does not divide the {shape[-1]} channels of {times(shape)}",
+                             f"Try groups: {fit}.")  # fmt: skip
         weights = scale_and_bias(shape[-1:], self.scale, self.bias)
         return Resolved(shape, Window.everywhere(shape), weights, macs=3 * math.prod(shape))
 

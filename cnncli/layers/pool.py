@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from typing_extensions import override
 
 from cnncli.errors import ShapeError
-from cnncli.layers.base import Call, Layer, Resolved, Shape, Weight, Window, times
+from cnncli.layers.base import Array, Call, Layer, Resolved, Shape, Weight, Window, times
 from cnncli.layers.initializers import Init, Ones, Zeros
-from cnncli.layers.sliding import Extent, Padding, slide
+from cnncli.layers.sizes import Extent, Padding, slide
 from cnncli.lazy import lazy_imports
 
 with lazy_imports():
     from cnncli.ops import channels, pooling
-
-if TYPE_CHECKING:
-    from jax import Array
 
 
 class Pool(Layer):
@@ -38,13 +35,11 @@ class Pool(Layer):
         stride = self.kernel if self.stride is None else self.stride
         sliding = slide(shape, self.kernel, stride, self.padding, ceil=self.rounding == "ceil")
         if any(max(sides) >= k for sides, k in zip(sliding.padding, sliding.size, strict=True)):
-            raise ShapeError(
-                f"padding {self.padding} is as wide as the {times(sliding.size)} window",
-                "A window would see nothing but padding: use less.",
-            )
+            raise ShapeError(f"padding {self.padding} is as wide as the {times(sliding.size)} window",
+                             "A window would see nothing but padding: use less.")  # fmt: skip
         out = (*sliding.out, shape[-1])
         macs = self.macs_per_tap * math.prod(out) * math.prod(sliding.size)
-        return Resolved(out, sliding.window(), macs=macs, sliding=sliding)
+        return Resolved(out, Window.sliding(sliding), macs=macs, sliding=sliding)
 
 
 class MaxPool(Pool):
@@ -60,7 +55,7 @@ class MaxPool(Pool):
 
     @override
     def forward(self, call: Call, x: Array) -> Array:
-        return pooling.max_pool(x, call.sliding.size, call.sliding.stride, call.sliding.padding)
+        return pooling.max_pool(x, call.sliding)
 
 
 class AvgPool(Pool):
@@ -79,9 +74,7 @@ class AvgPool(Pool):
 
     @override
     def forward(self, call: Call, x: Array) -> Array:
-        sliding = call.sliding
-        counted = sliding.written if self.count_padding else None
-        return pooling.avg_pool(x, sliding.size, sliding.stride, sliding.padding, counted)
+        return pooling.avg_pool(x, call.sliding, self.count_padding)
 
 
 class L2Pool(Pool):
@@ -99,7 +92,7 @@ class L2Pool(Pool):
 
     @override
     def forward(self, call: Call, x: Array) -> Array:
-        return pooling.norm_pool(x, call.sliding.size, call.sliding.stride, call.sliding.padding)
+        return pooling.norm_pool(x, call.sliding)
 
 
 class StochasticPool(Pool):
@@ -117,10 +110,9 @@ class StochasticPool(Pool):
 
     @override
     def forward(self, call: Call, x: Array) -> Array:
-        window = call.sliding.size, call.sliding.stride, call.sliding.padding
-        if call.key is not None:
-            return pooling.sample_pool(call.key, x, *window)
-        return pooling.weighted_pool(x, *window)
+        if call.key is None:
+            return pooling.weighted_pool(x, call.sliding)
+        return pooling.sample_pool(call.key, x, call.sliding)
 
 
 class Subsample(Pool):
@@ -150,7 +142,7 @@ class Subsample(Pool):
     @override
     def forward(self, call: Call, x: Array) -> Array:
         pool = pooling.sum_pool if self.of == "sum" else pooling.avg_pool
-        y = pool(x, call.sliding.size, call.sliding.stride, call.sliding.padding)
+        y = pool(x, call.sliding)
         return channels.scale_and_shift(y, call.array("coefficient"), call.array("bias"))
 
 

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 from typing_extensions import override
 
 from cnncli.errors import ShapeError
-from cnncli.layers.base import Call, Layer, Resolved, Shape, Weight, Window, times
+from cnncli.layers.base import Array, Call, Layer, Resolved, Shape, Weight, Window, times
 from cnncli.layers.initializers import Given
 from cnncli.lazy import lazy_imports
 
 with lazy_imports():
-    from cnncli.ops import dense
-
-if TYPE_CHECKING:
-    from jax import Array
+    from cnncli.ops import channels
 
 # 7 x 12 pixels each, in the style of LeCun et al. 1998, figure 3; # is +1, . is -1.
 BITMAPS = """
@@ -68,4 +65,4 @@ class Rbf(Layer):
 
     @override
     def forward(self, call: Call, x: Array) -> Array:
-        return -dense.squared_distances(x, call.array("codes"))
+        return -channels.squared_distances(x, call.array("codes"))

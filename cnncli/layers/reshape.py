@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import Field, PositiveInt
 from typing_extensions import override
 
 from cnncli.errors import ShapeError
-from cnncli.layers.base import Call, Layer, Resolved, Shape, Window, times
+from cnncli.layers.base import Array, Call, Layer, Resolved, Shape, Window, times
 from cnncli.lazy import lazy_imports
 
 with lazy_imports():
     from cnncli.ops import channels
-
-if TYPE_CHECKING:
-    from jax import Array
 
 
 class Flatten(Layer):

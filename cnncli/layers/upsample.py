@@ -5,24 +5,22 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 from typing_extensions import override
 
 from cnncli.errors import ShapeError
-from cnncli.layers.base import Call, Layer, Resolved, Shape, Sliding, Window, times
+from cnncli.layers.base import Array, Call, Layer, Resolved, Shape, Window, times
 from cnncli.layers.conv import KernelLayer, check_groups
 from cnncli.layers.joins import Join
 from cnncli.layers.pool import MaxPool
-from cnncli.layers.sliding import Extent, ExtentOrZero, Padding, slide, slide_transposed
+from cnncli.layers.sizes import Extent, ExtentOrZero, Padding, slide, slide_transposed
 from cnncli.lazy import lazy_imports
+from cnncli.sliding import Sliding
 
 with lazy_imports():
     from cnncli.ops import convolution, pooling, upsampling
-
-if TYPE_CHECKING:
-    from jax import Array
 
 
 class ConvTranspose(KernelLayer):
@@ -51,9 +49,8 @@ class ConvTranspose(KernelLayer):
     @override
     def resolve(self, shape: Shape) -> Resolved:
         check_groups(self.groups, shape[-1], self.filters)
-        sliding = slide_transposed(
-            shape, self.kernel, self.stride, self.padding, self.dilation, self.output_padding
-        )
+        more = self.output_padding
+        sliding = slide_transposed(shape, self.kernel, self.stride, self.padding, self.dilation, more)
         channels, taps = shape[-1] // self.groups, math.prod(sliding.size)
         seen = max(taps // math.prod(sliding.stride), 1)  # inputs of one channel that meet in an output
         fans = seen * channels, taps * self.filters // self.groups
@@ -63,9 +60,8 @@ class ConvTranspose(KernelLayer):
 
     @override
     def forward(self, call: Call, x: Array) -> Array:
-        sliding, kernel, bias = call.sliding, call.array("kernel"), call.optional("bias")
-        padding, dilation = sliding.padding, sliding.dilation
-        return convolution.conv_transpose(x, kernel, sliding.stride, padding, dilation, self.groups, bias)
+        kernel, bias = call.array("kernel"), call.optional("bias")
+        return convolution.conv_transpose(x, kernel, call.sliding, self.groups, bias)
 
 
 class Upsample(Layer):
@@ -89,7 +85,7 @@ class Upsample(Layer):
         out = tuple(n * s for n, s in zip(shape, scales, strict=False))
         sliding = Sliding(scales, scales, ones, none, out, transposed=True)
         if self.method == "repeat":
-            return Resolved((*out, shape[-1]), sliding.window(), sliding=sliding)
+            return Resolved((*out, shape[-1]), Window.sliding(sliding), sliding=sliding)
         # Each output is between two neighbouring inputs along each axis.
         size, stride = tuple(min(2, s) for s in scales), tuple(Fraction(1, s) for s in scales)
         before = tuple(Fraction(3 * s - 2, 2 * s) if s > 1 else Fraction(0) for s in scales)
@@ -122,10 +118,8 @@ class MaxUnpool(Layer):
     @override
     def bind(self, partner: Layer) -> BoundMaxUnpool:
         if not isinstance(partner, MaxPool):
-            raise ShapeError(
-                f"max_unpool undoes a max_pool, '{self.pool}' is of kind {partner.kind}",
-                "Give an earlier max_pool a name: and write it here.",
-            )
+            raise ShapeError(f"max_unpool undoes a max_pool, '{self.pool}' is of kind {partner.kind}",
+                             "Give an earlier max_pool a name: and write it here.")  # fmt: skip
         return BoundMaxUnpool(pool=partner)
 
 
@@ -146,9 +140,9 @@ class BoundMaxUnpool(Join):
                 "Give max_unpool the shape that its max_pool put out.",
             )
         sliding = replace(pool.sliding, out=pooled[:-1], transposed=True)
-        return Resolved(pooled, sliding.window(), sliding=sliding)
+        return Resolved(pooled, Window.sliding(sliding), sliding=sliding)
 
     @override
     def forward(self, call: Call, *inputs: Array) -> Array:
         x, pooled = inputs
-        return pooling.max_unpool(x, pooled, call.sliding.size, call.sliding.stride, call.sliding.padding)
+        return pooling.max_unpool(x, pooled, call.sliding)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import jax.numpy as jnp
@@ -10,84 +11,74 @@ from jax import lax
 
 from cnncli.native import calls
 from cnncli.ops.channels import add_bias
-from cnncli.ops.windows import Pads, Sizes, pad_with, taps
+from cnncli.ops.windows import pad_with, taps
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
+    from cnncli.sliding import Pads, Sliding
+
+    Map = Float[Array, "B *spatial C"]
+    OutMap = Float[Array, "B *out F"]
+    Kernel = Float[Array, "*taps C/groups F"]
+    Bias = Float[Array, " F"]
+
 _LAYOUT = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
 
 
-def conv(
-    x: Float[Array, "B *spatial C"],
-    kernel: Float[Array, "*taps C/groups F"],
-    stride: Sizes,
-    padding: Pads,
-    dilation: Sizes,
-    groups: int = 1,
-    bias: Float[Array, " F"] | None = None,
-) -> Float[Array, "B *out F"]:
+def conv(x: Map, kernel: Kernel, sliding: Sliding, groups: int = 1, bias: Bias | None = None) -> OutMap:
     """Cross-correlate ``x`` with ``kernel`` and add ``bias``."""
-    if calls.takes_convolution(x, padding):
-        return calls.conv(x, kernel, stride, padding, dilation, groups, bias)
-    x, padding = _without_unused_pixels(x, kernel.shape[: len(stride)], stride, padding, dilation)
+    if calls.takes_convolution(x, sliding):
+        return calls.conv(x, kernel, sliding, groups, bias)
+    x, sliding = _without_unused_pixels(x, sliding)
     y = lax.conv_general_dilated(
         x,
         kernel.astype(x.dtype),
-        stride,
-        padding,
-        rhs_dilation=dilation,
-        dimension_numbers=_LAYOUT[len(stride)],
+        sliding.stride,
+        sliding.padding,
+        rhs_dilation=sliding.dilation,
+        dimension_numbers=_LAYOUT[len(sliding.size)],
         feature_group_count=groups,
     )
     return add_bias(y, bias)
 
 
-def conv_transpose(
-    x: Float[Array, "B *spatial C"],
-    kernel: Float[Array, "*taps C/groups F"],
-    stride: Sizes,
-    padding: Pads,
-    dilation: Sizes,
-    groups: int = 1,
-    bias: Float[Array, " F"] | None = None,
-) -> Float[Array, "B *out F"]:
+def conv_transpose(x: Map, kernel: Kernel, sliding: Sliding, groups: int = 1, bias: Bias | None = None) -> OutMap:
     """Each input adds ``kernel`` times its value to the output, the next one ``stride`` further on; plus ``bias``.
 
-    ``padding`` is cut off the output; where it is negative, zeros are added.
+    The padding is cut off the output; where it is negative, zeros are added.
     """
-    spans = [(k - 1) * d for k, d in zip(kernel.shape, dilation, strict=False)]
-    kept = [tuple(min(max(cut, 0), span) for cut in cuts) for span, cuts in zip(spans, padding, strict=True)]
+    ends = [span - 1 for span in sliding.spans]
+    kept = [tuple(min(max(cut, 0), end) for cut in cuts) for end, cuts in zip(ends, sliding.padding, strict=True)]
     y = lax.conv_general_dilated(
         x,
         flip(kernel).astype(x.dtype),
-        (1,) * len(stride),
-        [(span - before, span - after) for span, (before, after) in zip(spans, kept, strict=True)],
-        lhs_dilation=stride,
-        rhs_dilation=dilation,
-        dimension_numbers=_LAYOUT[len(stride)],
+        (1,) * len(ends),
+        [(end - before, end - after) for end, (before, after) in zip(ends, kept, strict=True)],
+        lhs_dilation=sliding.stride,
+        rhs_dilation=sliding.dilation,
+        dimension_numbers=_LAYOUT[len(ends)],
         feature_group_count=groups,
     )
-    return add_bias(_extend(y, [(k[0] - p[0], k[1] - p[1]) for k, p in zip(kept, padding, strict=True)]), bias)
+    y = _extend(y, [(k[0] - p[0], k[1] - p[1]) for k, p in zip(kept, sliding.padding, strict=True)])
+    return add_bias(y, bias)
 
 
-def _without_unused_pixels(
-    x: Float[Array, "B *spatial C"], size: Sizes, stride: Sizes, padding: Pads, dilation: Sizes
-) -> tuple[Float[Array, "B *cropped C"], Pads]:
-    """Input and padding of the same convolution, without pixels behind the last window or windows of padding alone.
+def _without_unused_pixels(x: Map, sliding: Sliding) -> tuple[Map, Sliding]:
+    """The same convolution, without pixels behind the last window and without windows of padding alone.
 
     XLA's gradient of any other can read memory outside the map, or end the process (jaxlib 0.10.2, CPU).
     """
     kept, rest = [], []
-    for n, k, s, (before, after), d in zip(x.shape[1:-1], size, stride, padding, dilation, strict=True):
-        span = (k - 1) * d
-        after -= (n + before + after - span - 1) % s
-        kept.append((min(before, span), min(max(after, 0), span)))
+    axes = zip(x.shape[1:-1], sliding.spans, sliding.stride, sliding.padding, strict=True)
+    for n, span, stride, (before, after) in axes:
+        after -= (n + before + after - span) % stride
+        kept.append((min(before, span - 1), min(max(after, 0), span - 1)))
         rest.append((before - kept[-1][0], after - kept[-1][1]))
-    return _extend(x, rest), tuple(kept)
+    return _extend(x, rest), replace(sliding, padding=tuple(kept))
 
 
-def _extend(x: Float[Array, "B *spatial C"], by: Sequence[tuple[int, int]]) -> Float[Array, "B *extended C"]:
+def _extend(x: Map, by: Sequence[tuple[int, int]]) -> Float[Array, "B *extended C"]:
     """``x`` with zeros around it; cropped where ``by`` is negative."""
     if not any(map(any, by)):
         return x
@@ -95,19 +86,13 @@ def _extend(x: Float[Array, "B *spatial C"], by: Sequence[tuple[int, int]]) -> F
 
 
 def local_conv(
-    x: Float[Array, "B *spatial C"],
-    kernel: Float[Array, "*out_and_taps C F"],
-    stride: Sizes,
-    padding: Pads,
-    dilation: Sizes,
-    bias: Float[Array, "*out F"] | None = None,
-) -> Float[Array, "B *out F"]:
+    x: Map, kernel: Float[Array, "*out_and_taps C F"], sliding: Sliding, bias: Float[Array, "*out F"] | None = None
+) -> OutMap:
     """As ``conv``, with a kernel and a bias for each position: ``kernel`` is (*out, *taps, C, F)."""
-    axes = len(stride)
-    out, size, (channels, filters) = kernel.shape[:axes], kernel.shape[axes:-2], kernel.shape[-2:]
-    patches = jnp.stack(list(taps(pad_with(x, padding, 0), size, stride, dilation)), axis=-2)  # (B, *out, taps, C)
-    kernel = kernel.astype(x.dtype).reshape(*out, -1, channels, filters)
-    return add_bias(jnp.einsum("b...tc,...tcf->b...f", patches, kernel), bias)
+    padded = pad_with(x, sliding.padding, 0)
+    patches = jnp.stack(list(taps(padded, sliding.size, sliding.stride, sliding.dilation)), axis=-2)
+    kernel = kernel.astype(x.dtype).reshape(*sliding.out, -1, *kernel.shape[-2:])
+    return add_bias(jnp.einsum("b...tc,...tcf->b...f", patches, kernel), bias)  # patches: (B, *out, taps, C)
 
 
 def connect(
@@ -120,13 +105,11 @@ def connect(
     return full.at[..., jnp.array(inputs), jnp.array(filters)].set(kernel[..., 0, :])
 
 
-def flip(kernel: Float[Array, "*taps I F"]) -> Float[Array, "*taps I F"]:
+def flip(kernel: Kernel) -> Kernel:
     """The kernel rotated by 180 degrees: every spatial axis reversed."""
     return kernel[(slice(None, None, -1),) * (kernel.ndim - 2)]
 
 
-def pad_spatial(
-    x: Float[Array, "B *spatial C"], padding: Pads, mode: Literal["reflect", "edge"]
-) -> Float[Array, "B *padded C"]:
+def pad_spatial(x: Map, padding: Pads, mode: Literal["reflect", "edge"]) -> Float[Array, "B *padded C"]:
     """Extend the spatial axes by reflection or by repeating the edge."""
     return jnp.pad(x, ((0, 0), *padding, (0, 0)), mode=mode)

@@ -14,15 +14,14 @@ from cnncli.ops.channels import per_channel
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
+    Map = Float[Array, "B *spatial C"]
+    PerChannel = Float[Array, " C"]
+    Statistics = Float[Array, "*shape"]
+
 
 def batch_norm(
-    x: Float[Array, "B ... C"],
-    scale: Float[Array, " C"] | None,
-    bias: Float[Array, " C"] | None,
-    epsilon: float,
-    add: Float[Array, "B ... C"] | None = None,
-    relu: bool = False,
-) -> tuple[Float[Array, "B ... C"], Float[Array, " C"], Float[Array, " C"]]:
+    x: Map, scale: PerChannel | None, bias: PerChannel | None, epsilon: float, add: Map | None, relu: bool
+) -> tuple[Map, PerChannel, PerChannel]:
     """``x`` normalized over all axes but its channels, plus ``add``, then a ReLU; its mean and biased variance."""
     if calls.takes_batch_norm(x):
         return calls.batch_norm(x, scale, bias, epsilon, add, relu)
@@ -32,16 +31,14 @@ def batch_norm(
     return jax.nn.relu(y) if relu else y, mean.reshape(-1), var.reshape(-1)
 
 
-def moments(x: Float[Array, "B ... C"], axes: tuple[int, ...]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+def moments(x: Map, axes: tuple[int, ...]) -> tuple[Statistics, Statistics]:
     """Mean and (biased) variance of ``x`` over ``axes``, in float32, axes kept with size 1."""
     x = x.astype(jnp.float32)
     mean = x.mean(axes, keepdims=True)
     return mean, jnp.square(x - mean).mean(axes, keepdims=True)
 
 
-def group_moments(
-    x: Float[Array, "B ... C"], groups: int
-) -> tuple[Float[Array, "B ... C"], Float[Array, "B ... C"]]:
+def group_moments(x: Map, groups: int) -> tuple[Statistics, Statistics]:
     """Mean and variance of each example over positions and the channels of a group: a number for every channel."""
     split = x.reshape(*x.shape[:-1], groups, -1)  # (B, ..., groups, C / groups)
     shape = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])
@@ -51,13 +48,8 @@ def group_moments(
 
 
 def normalize(
-    x: Float[Array, "B ... C"],
-    mean: Float[Array, "*shape"],
-    var: Float[Array, "*shape"],
-    scale: Float[Array, "*shape"] | None,
-    bias: Float[Array, "*shape"] | None,
-    epsilon: float,
-) -> Float[Array, "B ... C"]:
+    x: Map, mean: Statistics, var: Statistics, scale: PerChannel | None, bias: PerChannel | None, epsilon: float
+) -> Map:
     """``(x - mean) / sqrt(var + epsilon) * scale + bias`` in float32, returned in the type of ``x``."""
     y = x.astype(jnp.float32)
     y = (y - per_channel(mean, y)) * lax.rsqrt(per_channel(var, y) + epsilon)
@@ -66,15 +58,13 @@ def normalize(
     return y.astype(x.dtype)
 
 
-def rms_norm(x: Float[Array, "B ... C"], scale: Float[Array, " C"] | None, epsilon: float) -> Float[Array, "B ... C"]:
+def rms_norm(x: Map, scale: PerChannel | None, epsilon: float) -> Map:
     """``x / sqrt(mean(x^2) + epsilon) * scale``, the mean over the channels at each position."""
     square = jnp.square(x.astype(jnp.float32)).mean(-1, keepdims=True)
     return normalize(x, jnp.zeros_like(square), square, scale, None, epsilon)
 
 
-def response_normalize(
-    x: Float[Array, "B ... C"], n: int, k: float, alpha: float, beta: float
-) -> Float[Array, "B ... C"]:
+def response_normalize(x: Map, n: int, k: float, alpha: float, beta: float) -> Map:
     """``x / (k + alpha / n * s)^beta``, s the sum of squares over ``n`` neighbouring channels."""
     if calls.takes_response_norm(x, beta):
         return calls.response_norm(x, n, k, alpha)

@@ -12,8 +12,7 @@ from jax import lax
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
-Sizes = tuple[int, ...]  # one number along each spatial axis
-Pads = tuple[tuple[int, int], ...]  # (before, after) along each spatial axis
+    from cnncli.sliding import Pads, Sizes
 
 
 def pad_with(x: Float[Array, "B *spatial C"], padding: Pads, value: float) -> Float[Array, "B *padded C"]:

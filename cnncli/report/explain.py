@@ -11,9 +11,11 @@ from rich.text import Text
 
 from cnncli.config.load import Loaded
 from cnncli.errors import ConfigError
-from cnncli.graph import INPUT, Field, Graph, Node
-from cnncli.layers.base import Sliding, times
+from cnncli.graph import INPUT, Graph, Node
+from cnncli.layers.base import times
+from cnncli.receptive_field import Field
 from cnncli.report.tables import table
+from cnncli.sliding import Sliding
 from cnncli.spec import did_you_mean
 
 
@@ -112,9 +114,8 @@ def _receptive_field(graph: Graph, node: Node) -> str:
 
 
 def _field(graph: Graph, name: str) -> Field:
-    axes = len(graph.input_shape) - 1
     known = {node.name: node.field for node in graph.nodes}
-    return Field((1,) * axes, (0,) * axes, (0,) * axes) if name == INPUT else known[name]
+    return Field.of_input(len(graph.input_shape) - 1) if name == INPUT else known[name]
 
 
 def _sliding(node: Node) -> Sliding | None:

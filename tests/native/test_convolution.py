@@ -3,6 +3,7 @@
 import functools
 import math
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,26 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from cnncli.native.calls import Convolution, conv, convolution
+from cnncli.native import calls
+from cnncli.sliding import Sliding
+
+
+class Convolution(NamedTuple):
+    """How a kernel slides, without the sizes that follow from the arrays."""
+
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    padding: tuple[tuple[int, int], tuple[int, int]]
+    groups: int
+
+
+def convolution(x, kernel, bias, geometry):
+    """The kernels' convolution."""
+    stride, dilation, padding, groups = geometry
+    taps = kernel.shape[:2]
+    sides = zip(x.shape[1:3], taps, stride, dilation, padding, strict=True)
+    out = tuple((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, k, s, d, pad in sides)
+    return calls.convolution(x, kernel, bias, Sliding(taps, stride, dilation, padding, out), groups)
 
 
 def by_taps(x, kernel, bias, geometry):
@@ -154,7 +174,7 @@ def test_like_pytorch(groups, stride, padding, dilation):
 def test_sequences_are_maps_of_one_row():
     random = np.random.default_rng(2)
     x, kernel = jnp.asarray(random.standard_normal((3, 20, 4)), jnp.float32), jnp.ones((5, 4, 6))
-    ours = conv(x, kernel, (2,), ((1, 2),), (1,), 1, None)
+    ours = calls.conv(x, kernel, Sliding((5,), (2,), (1,), ((1, 2),), (10,)), 1, None)
     theirs = lax.conv_general_dilated(x, kernel, (2,), ((1, 2),), dimension_numbers=("NWC", "WIO", "NWC"))
     assert np.allclose(ours, theirs, atol=1e-5)
 

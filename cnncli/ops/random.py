@@ -1,9 +1,9 @@
-"""First values of weights, in float32."""
+"""First values of weights, in float32, and dropout."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,19 @@ Shape = tuple[int, ...]
 TRUNCATED_STD = 0.87962566103423978  # of a unit normal distribution cut at -2 and 2
 
 
-def constant(value: float, shape: Shape) -> Float[Array, "*shape"]:
+def constant(key: Key[Array, ""], shape: Shape, value: float) -> Float[Array, "*shape"]:
     """``value`` everywhere."""
     return jnp.full(shape, value, jnp.float32)
+
+
+def zeros(key: Key[Array, ""], shape: Shape) -> Float[Array, "*shape"]:
+    """All zero."""
+    return jnp.zeros(shape, jnp.float32)
+
+
+def ones(key: Key[Array, ""], shape: Shape) -> Float[Array, "*shape"]:
+    """All one."""
+    return jnp.ones(shape, jnp.float32)
 
 
 def array(values: Any) -> Float[Array, "*shape"]:
@@ -52,3 +62,13 @@ def orthogonal(key: Key[Array, ""], shape: Shape, scale: float) -> Float[Array, 
     """A matrix (all axes but the last, the last) with orthogonal rows or columns of length ``scale``, reshaped."""
     matrix = (math.prod(shape[:-1]), shape[-1])
     return jax.nn.initializers.orthogonal(scale)(key, matrix, jnp.float32).reshape(shape)
+
+
+def dropout(
+    key: Key[Array, ""], x: Float[Array, "B ... C"], rate: float, per: Literal["unit", "channel", "example"]
+) -> Float[Array, "B ... C"]:
+    """Zeros with probability ``rate``, drawn for each value, each channel of an example, or each example."""
+    ones = (1,) * (x.ndim - 2)
+    shapes = {"unit": x.shape, "channel": (x.shape[0], *ones, x.shape[-1]), "example": (x.shape[0], *ones, 1)}
+    kept = jax.random.bernoulli(key, 1 - rate, shapes[per])
+    return jnp.where(kept, x / (1 - rate), jnp.zeros((), x.dtype))

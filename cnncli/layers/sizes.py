@@ -1,4 +1,4 @@
-"""Kernels that slide over one or two axes: the types of their fields, and the sizes that follow from them."""
+"""Sizes, strides and padding of kernels: the types of their fields, and the geometry that follows from them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pydantic import NonNegativeInt, PositiveInt, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from cnncli.errors import ShapeError
-from cnncli.layers.base import Pads, Shape, Sliding, spans, times
+from cnncli.layers.base import Shape, times
+from cnncli.sliding import Pads, Sliding, spans
 from cnncli.spec import check, describe
 
 
@@ -39,7 +40,7 @@ _side = {"type": "integer", "minimum": 0}
 _pairs = {"type": "array", "items": {"type": "array", "items": _side, "minItems": 2, "maxItems": 2}, "maxItems": 2}
 _paddings = [{"enum": ["valid", "same", "full"]}, _side, {"type": "array", "items": _side, "maxItems": 2}, _pairs]
 
-Sizes = int | tuple[int, ...]
+Numbers = int | tuple[int, ...]
 # A number for every axis, or one number per axis: [height, width], or [length] on a sequence.
 Extent = Annotated[
     PositiveInt | tuple[PositiveInt] | tuple[PositiveInt, PositiveInt],
@@ -64,15 +65,13 @@ Padding = Annotated[
 
 
 def slide(
-    shape: Shape, kernel: Sizes, stride: Sizes, padding: Any = 0, dilation: Sizes = 1, ceil: bool = False
+    shape: Shape, kernel: Numbers, stride: Numbers, padding: Any = 0, dilation: Numbers = 1, ceil: bool = False
 ) -> Sliding:
     """A kernel over a (height, width, channels) or (length, channels) input. ``ceil``: a partial window counts too."""
     axes = len(shape) - 1
     if axes not in (1, 2):
-        raise ShapeError(
-            f"needs height x width x channels or length x channels, got {times(shape)}",
-            "A window cannot slide over a flat vector: put this before flatten or fc.",
-        )
+        raise ShapeError(f"needs height x width x channels or length x channels, got {times(shape)}",
+                         "A window cannot slide over a flat vector: put this before flatten or fc.")  # fmt: skip
     size = _numbers(kernel, "kernel", shape)
     steps = _numbers(stride, "stride", shape)
     gaps = _numbers(dilation, "dilation", shape)
@@ -87,7 +86,7 @@ def slide(
 
 
 def slide_transposed(
-    shape: Shape, kernel: Sizes, stride: Sizes, padding: Any, dilation: Sizes, extra: Sizes
+    shape: Shape, kernel: Numbers, stride: Numbers, padding: Any, dilation: Numbers, extra: Numbers
 ) -> Sliding:
     """The kernel of a transposed convolution of a (height, width, channels) or (length, channels) input.
 
@@ -98,10 +97,8 @@ def slide_transposed(
     more = _numbers(extra, "output_padding", shape)
     for m, s, d in zip(more, steps, gaps, strict=True):
         if m >= max(s, d):
-            raise ShapeError(
-                f"output_padding {m} is not below the stride {s} or the dilation {d}",
-                f"Try output_padding: {max(s, d) - 1}, or none.",
-            )
+            raise ShapeError(f"output_padding {m} is not below the stride {s} or the dilation {d}",
+                             f"Try output_padding: {max(s, d) - 1}, or none.")  # fmt: skip
     lengths = spans(size, gaps)
     reverse = (*(n * s for n, s in zip(shape, steps, strict=False)), shape[-1])
     cuts = _pads(padding, reverse, lengths, steps)
@@ -114,7 +111,7 @@ def slide_transposed(
     return Sliding(size, steps, gaps, pads, out, pads, transposed=True)
 
 
-def _numbers(value: Sizes, field: str, shape: Shape) -> tuple[int, ...]:
+def _numbers(value: Numbers, field: str, shape: Shape) -> tuple[int, ...]:
     """One number per axis."""
     axes = len(shape) - 1
     numbers = (value,) * axes if isinstance(value, int) else value
