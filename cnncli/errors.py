@@ -7,7 +7,7 @@ one file are one error that lists them all.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ class Problem:
         stop = "" if self.message.endswith((".", "!", "?")) else "."
         hint = f"{stop} {self.hint}" if self.hint else ""
         return printable(f"{where}{path}{self.message}{hint}")
+
+    def document(self) -> dict[str, Any]:
+        """As ``--json`` gives it."""
+        place = vars(self.place) if self.place else dict.fromkeys(("file", "line", "column"))
+        return {**place, "path": self.path, "message": self.message, "hint": self.hint}
 
 
 def printable(text: str) -> str:

@@ -13,23 +13,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from cnncli.data.files import available_memory, in_bytes
+from cnncli.data.files import in_bytes
 from cnncli.errors import MachineError, ran_out_of_memory
 from cnncli.graph import FLOAT_BYTES, Graph
+from cnncli.machine import available_memory
 
-SHARE = 0.8  # of the free memory that an automatic batch may fill: the estimate is one
+# Of the free memory that an automatic batch may fill. On a CPU a process grows to twice what its programs take: the
+# allocator cuts small blocks out of a freed large one, and the next call takes fresh memory (measured: 2.0 times).
+SHARE, CPU_SHARE = 0.8, 0.4
 
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes on each device. ``fixed``: whatever the batch; ``per_image``: for each image of a batch."""
+    """Bytes on each device. ``fixed``: whatever the batch; ``per_image``: for each image of a batch.
+
+    ``at_end``: when the best checkpoint is measured, and read for that beside all that training carries.
+    """
 
     fixed: int
     per_image: int
+    at_end: int = 0
 
     def of(self, images: int) -> int:
         """Bytes of a training with so many images a step."""
-        return self.fixed + images * self.per_image
+        return max(self.fixed + images * self.per_image, self.at_end)
 
     def largest(self, free: int) -> int:
         """The largest power of two of images a step that fits into ``free`` bytes, 0 where not one does."""
@@ -43,10 +50,15 @@ def need(graph: Graph, carried: int, data: int, number: int = FLOAT_BYTES, devic
     ``carried``: bytes of all that goes from step to step; ``data``: of the training images; ``number``: of one number
     that a layer computes; ``devices``: among which a batch is divided.
     """
-    gradients = FLOAT_BYTES * sum(node.trainable_params for node in graph.nodes)
+    gradients = evaluated = FLOAT_BYTES * sum(node.trainable_params for node in graph.nodes)
     outputs = sum(node.activation_bytes for node in graph.nodes) // FLOAT_BYTES * number
     image = FLOAT_BYTES * math.prod(graph.input_shape)
-    return Need(carried + gradients + data, -(-(outputs + image) // devices))
+    return Need(carried + gradients + data, -(-(outputs + image) // devices), 2 * carried + evaluated + data)
+
+
+def share(device: Any) -> float:
+    """Share of a JAX device's free memory that an automatic batch may fill."""
+    return CPU_SHARE if device.platform == "cpu" else SHARE
 
 
 def free_memory(device: Any) -> int | None:

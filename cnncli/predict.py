@@ -11,7 +11,7 @@ import numpy as np
 
 from cnncli.data.images import decode
 from cnncli.data.preprocess import apply_pixels
-from cnncli.errors import DataError, Place
+from cnncli.errors import CheckpointError, DataError, Place
 from cnncli.train.events import Events
 from cnncli.train.trained import Trained, open_trained
 from cnncli.train.validate import make_forward
@@ -51,4 +51,7 @@ def forward(trained: Trained, images: np.ndarray, events: Events) -> np.ndarray:
         outputs = run(trained.shipped, trained.constants, images[start : start + BATCH])
         parts.append(np.asarray(loss.probabilities(outputs)))
         events.loading("predicting", min(start + BATCH, len(images)), len(images))
-    return np.concatenate(parts)
+    found = np.concatenate(parts)
+    if not np.isfinite(found).all():
+        raise CheckpointError.of("gives probabilities that are not finite", place=Place(str(trained.checkpoint)))
+    return found

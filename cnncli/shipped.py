@@ -17,10 +17,12 @@ def shipped() -> dict[str, Path]:
 
 
 def find_config(text: str) -> Path:
-    """A config's path: the file itself, the config of a run's folder, or a shipped config by its name."""
+    """A config's path: the file itself, with or without .yaml, a run's config, or a shipped config by its name."""
     path = Path(text)
     if os.path.isfile(path / "resolved.yaml"):  # os.path: a name too long is no file, not an error
         return path / "resolved.yaml"
+    if not os.path.isfile(path) and os.path.isfile(f"{text}.yaml"):
+        return Path(f"{text}.yaml")
     if os.path.exists(path) or path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
         return path
     known = shipped()

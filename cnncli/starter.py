@@ -8,6 +8,7 @@ from cnncli.config.json_schema import json_schema
 from cnncli.config.reader import scalar
 from cnncli.config.schema import RUN_NAME
 from cnncli.errors import ConfigError, MachineError, Place
+from cnncli.runs.files import replace_file
 from cnncli.shipped import shipped
 
 SCHEMA = ".cnn-schema.json"  # beside the config, for its first line
@@ -62,7 +63,7 @@ def write_starter(name: str) -> Path:
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(text)
-        Path(SCHEMA).write_text(json.dumps(json_schema(), indent=1), encoding="utf-8")
+        replace_file(Path(SCHEMA), json.dumps(json_schema(), indent=1).encode())
     except FileExistsError:
         raise ConfigError.of("is there already", "Choose another name, or move it away.", Place(str(path))) from None
     except OSError as error:

@@ -76,7 +76,7 @@ train: {optimizer: {sgd: 0.1}}
     graph = load(tmp_path / "x.yaml").graph
     params = 3 * 3 * 4 + 4 + 6 * 6 * 4 * 10 + 10
     numbers = 2 * 6 * 6 * 4 + 10  # conv, relu, fc
-    assert need(graph, 1000, 500) == Need(1000 + 500 + 4 * params, 4 * numbers + 4 * 64)
+    assert need(graph, 1000, 500) == Need(1000 + 500 + 4 * params, 4 * numbers + 4 * 64, 2000 + 500 + 4 * params)
     assert need(graph, 1000, 500, number=2, devices=2).per_image == (2 * numbers + 4 * 64) // 2
 
 
@@ -93,6 +93,13 @@ def test_largest_is_a_power_of_two_that_fits(free, fits):
 ])  # fmt: skip
 def test_advice_is_always_less(fits, images, says):
     assert says in memory.advice(fits, images)
+
+
+def test_what_evaluation_holds_counts():
+    """With one image a step, reading the best checkpoint takes more than the training."""
+    assert Need(100, 10, 150).of(1) == 150
+    assert Need(100, 10, 150).of(10) == 200
+    assert memory.warning(Need(100, 10, 150), 1, 140).startswith("this needs about 150 bytes")
 
 
 @pytest.mark.parametrize(
@@ -138,22 +145,37 @@ def test_a_training_that_will_not_fit_is_warned_of(tiny, tmp_path, monkeypatch):
 def test_auto_is_the_largest_power_of_two_recorded_and_used_by_resume(tiny, tmp_path, monkeypatch):
     heard = Heard()
     run = train(tiny("train.batch_size=auto"), tmp_path / "runs", heard).run
-    assert any(note.startswith("batch_size: auto is 1024: ") for note in heard.notes)  # of 1,299 images
-    assert yaml.safe_load((run / "resolved.yaml").read_text())["train"]["batch_size"] == 1024
-    given = train(tiny("train.batch_size=1024"), tmp_path / "runs", Events()).run
+    (said,) = [note for note in heard.notes if note.startswith("batch_size: auto is 16: ")]
+    assert said.endswith("82 steps an epoch")  # of 1,299 images
+    assert yaml.safe_load((run / "resolved.yaml").read_text())["train"]["batch_size"] == 16
+    given = train(tiny("train.batch_size=16"), tmp_path / "runs", Events()).run
     last = sorted((run / "checkpoints").iterdir())[-1].name
     for file in ("params.safetensors", "state.json"):
         assert (run / "checkpoints" / last / file).read_bytes() == (given / "checkpoints" / last / file).read_bytes()
     monkeypatch.setattr(memory, "available_memory", lambda: 600_000)
-    assert resume(run, ["train.epochs=2"], Events()).steps == 4
+    assert resume(run, ["train.epochs=2"], Events()).steps == 2 * 82
+
+
+@pytest.mark.parametrize(
+    ("images", "size"), [(4, 4), (20, 16), (799, 16), (1600, 32), (50_000, 512), (60_000, 1024), (10**6, 1024)]
+)
+def test_auto_leaves_an_epoch_its_steps(tiny, monkeypatch, images, size):
+    loaded, heard = tiny("train.batch_size=auto"), Heard()
+    split = Split(np.zeros((images, 8, 8, 1), np.uint8), np.zeros(images, np.int32))
+    monkeypatch.setattr(room, "_program_bytes", lambda *_: 0)
+    monkeypatch.setattr(memory, "available_memory", lambda: 1 << 40)
+    data = Data(Dataset(tuple(map(str, range(10))), split), "", (8, 8, 1))
+    assert room.settled(loaded, data, {}, 5000, heard).config.train.batch_size == size
+    assert f"{-(-images // size):,} steps an epoch" in heard.notes[0]
 
 
 def test_auto_is_less_where_less_is_free_and_halved_where_the_program_takes_more(tiny, monkeypatch):
     loaded, heard = tiny("train.batch_size=auto"), Heard()
     data = data_for(loaded, 1299)
-    monkeypatch.setattr(memory, "available_memory", lambda: 600_000)
+    monkeypatch.setattr(memory, "available_memory", lambda: 1_200_000)
     monkeypatch.setattr(room, "_program_bytes", lambda loaded, *_: 1000 * loaded.config.train.batch_size)
-    may = memory.SHARE * 600_000
+    monkeypatch.setattr(room, "EPOCH_STEPS", 1)
+    may = memory.CPU_SHARE * 1_200_000
     guess = room.need_of(loaded, data, 5000, placement(1)).largest(int(may))
     assert 64 <= guess < 1024
     chosen = room.settled(loaded, data, {}, 5000, heard).config.train.batch_size

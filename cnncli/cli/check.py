@@ -15,7 +15,7 @@ def doctor(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Versions, devices, memory and disk; why it runs on the CPU when it does."""
+    """Show versions, devices, memory, and what computes and why."""
     if selftest:
         _selftest(json)
         return
@@ -38,12 +38,14 @@ def doctor(
 
 def _selftest(json: bool) -> None:
     """Exit code 4 where the machine does not keep what is saved."""
+    import signal
     import time
 
     from cnncli.errors import MachineError
     from cnncli.report.console import dim, make_console
     from cnncli.selftest import selftest
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # its folder and its trainings end with it
     console, began = make_console(stderr=json), time.monotonic()
     checks = selftest(lambda text: console.print(dim(text)))
     seconds = time.monotonic() - began
@@ -52,6 +54,8 @@ def _selftest(json: bool) -> None:
         print_json({"passed": passed, "seconds": seconds, "checks": [vars(check) for check in checks]})
     for check in () if json else checks:
         console.print(f"{'passed' if check.passed else 'FAILED'}  {check.name}: {check.words}")
+    if not passed and json:
+        raise typer.Exit(MachineError.exit_code)  # the document has said so
     if not passed:
         raise MachineError.of("the self-test failed", "Do not trust this machine or disk with a long training.")
     if not json:

@@ -7,35 +7,39 @@ from typing import Annotated, Any
 
 import typer
 
+from cnncli.cli.arguments import config_and_overrides, layer_names
 from cnncli.cli.output import JsonOption, print_json
 from cnncli.errors import printable
 
-ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG|RUN|NAME", help="A YAML file, a run's folder, or a "
-                                               "shipped config's name.")]  # fmt: skip
-OverridesArgument = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", show_default=False)]
+ConfigArguments = Annotated[list[str], typer.Argument(metavar="CONFIG|RUN|NAME [KEY=VALUE ...]",
+                                                      help="A YAML file, a run's folder or a shipped config's name; "
+                                                      "then overrides.")]  # fmt: skip
 
 
 def inspect(
-    config: ConfigArgument,
     arguments: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE ...] [LAYER]", help="Overrides; with --explain the name of one layer.",
-                       show_default=False),
-    ] = None,
+        list[str],
+        typer.Argument(metavar="CONFIG|RUN|NAME [KEY=VALUE ...] [LAYER]", help="A YAML file, a run's folder or a "
+                       "shipped config's name; overrides; with --explain the name of one layer."),
+    ],
     explain: Annotated[
         bool, typer.Option("--explain", help="Each number with its formula, of all layers or of one.")
     ] = False,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Shapes, parameters, multiply-adds, memory and receptive field of every layer."""
+    """Show shapes, parameters and costs of every layer.
+
+    Also multiply-adds, memory and the receptive field.
+    """
     from cnncli.config.load import load
     from cnncli.report.console import dim, make_console
     from cnncli.shipped import find_config
 
-    names = [each for each in arguments or [] if "=" not in each]
+    config, overrides = config_and_overrides(arguments)
+    names, overrides = layer_names(overrides)
     if len(names) > int(explain):
         raise _unexpected(names[-1], explain)
-    loaded = load(find_config(config), [each for each in arguments or [] if "=" in each])
+    loaded = load(find_config(config), overrides)
     console = make_console()
     if explain:
         from cnncli.report.explain import document, rendered
@@ -66,20 +70,23 @@ def _unexpected(word: str, explain: bool):  # type: ignore[no-untyped-def]
 
 
 def data(
-    config: ConfigArgument,
-    overrides: OverridesArgument = None,
+    arguments: ConfigArguments,
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Where the picture goes; runs/NAME-data.png unless "
                                             "given.")] = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Read the data, count it, and draw a batch before and after preprocessing and augmentation."""
+    """Count the data, and draw a batch of it.
+
+    The picture shows images before and after preprocessing and augmentation.
+    """
     from cnncli.config.load import load
     from cnncli.report.console import dim, make_console
     from cnncli.report.data import counts, counts_table, draw
     from cnncli.report.training import TrainingConsole
     from cnncli.shipped import find_config
 
-    loaded = load(find_config(config), overrides or [])
+    config, overrides = config_and_overrides(arguments)
+    loaded = load(find_config(config), overrides)
     console = make_console(stderr=json)
     from cnncli.train.prepare import fit_constants, load_data
 
@@ -95,15 +102,19 @@ def data(
     console.print(dim(f"next    cnn train {config}"))
 
 
-def time(config: ConfigArgument, overrides: OverridesArgument = None, json: JsonOption = False) -> None:
-    """Images per second in training and prediction, and each layer's share, on random data: none need be there."""
+def time(arguments: ConfigArguments, json: JsonOption = False) -> None:
+    """Measure images per second, and each layer's share.
+
+    In training and in prediction, on random data: none need be there.
+    """
     from cnncli.config.load import load
     from cnncli.report.console import dim, make_console
     from cnncli.report.timing import summary, time_legend, time_table
     from cnncli.report.training import TrainingConsole
     from cnncli.shipped import find_config
 
-    loaded = load(find_config(config), overrides or [])
+    config, overrides = config_and_overrides(arguments)
+    loaded = load(find_config(config), overrides)
     from cnncli.timing import measure
 
     console = make_console(stderr=json)
@@ -125,7 +136,10 @@ def layers(
     name: Annotated[str | None, typer.Argument(help="One layer's page; all of them in a list unless given.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """The reference: every layer, or one with its fields, formula, source and example."""
+    """Show the reference: every layer, or one in full.
+
+    With its fields, formula, source and example.
+    """
     from cnncli.report import reference
     from cnncli.report.console import dim, make_console
 
@@ -139,19 +153,29 @@ def layers(
 
 def init(
     name: Annotated[str, typer.Argument(help="A shipped config's name, or a new one.")],
+    json: JsonOption = False,
 ) -> None:
-    """Write NAME.yaml: a shipped config, or a commented starter that trains on the embedded digits."""
+    """Write NAME.yaml to start from.
+
+    A shipped config, or a commented starter that trains on the embedded digits.
+    """
     from cnncli.report.console import dim, make_console
-    from cnncli.starter import write_starter
+    from cnncli.starter import SCHEMA, write_starter
 
     path = write_starter(name)
+    if json:
+        print_json({"config": str(path), "schema": SCHEMA})
+        return
     console = make_console()
     console.print(f"wrote   {printable(str(path))}")
     console.print(dim(f"next    cnn train {path}"))
 
 
 def schema() -> None:
-    """The JSON Schema of a config, for editors: completion and checks while typing."""
+    """Print the JSON Schema of a config, for editors.
+
+    With it they complete and check while you type.
+    """
     import json as encoder
 
     from cnncli.config.json_schema import json_schema

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cnncli.cli.arguments import config_and_overrides, require_overrides
 from cnncli.cli.output import JsonOption, print_json
 from cnncli.errors import printable
 
@@ -24,33 +25,38 @@ def train(
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Continue a run instead, exactly.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Watch every layer's health (train.watch=true).")] = False,
     runs: Annotated[str, typer.Option(metavar="FOLDER", help="Where the run's folder is made.")] = "runs",
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the run's folder only; notes and errors go to stderr.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Train a network from a config; metrics and checkpoints go under runs/."""
+    """Train a network; metrics and checkpoints go under runs/."""
     from cnncli.config.load import load
-    from cnncli.errors import ConfigError
     from cnncli.shipped import find_config
 
     given = [*(arguments or []), *(["train.watch=true"] if watch else [])]
-    if resume is None and (not given or "=" in given[0]):
-        raise ConfigError.of("no config given", "Write cnn train CONFIG.yaml, or cnn train --resume RUN.")
-    loaded = None if resume is not None else load(find_config(given[0]), given[1:])  # before JAX: errors are quick
+    loaded = None
+    if resume is None:
+        config, overrides = config_and_overrides(given, "Write cnn train CONFIG.yaml, or cnn train --resume RUN.")
+        loaded = load(find_config(config), overrides)  # before JAX: errors are quick
+    else:
+        require_overrides(given)
     from cnncli.train import start
 
     if loaded is None:
-        _run(lambda events: start.resume(Path(resume or ""), given, events), json)
+        _run(lambda events: start.resume(Path(resume or ""), given, events), quiet, json)
     else:
-        _run(lambda events: start.train(loaded, Path(runs), events), json)
+        _run(lambda events: start.train(loaded, Path(runs), events), quiet, json)
 
 
-def _run(action: Callable[[Events], Outcome], json: bool) -> None:
+def _run(action: Callable[[Events], Outcome], quiet: bool, json: bool) -> None:
     """Train with a console that listens, then draw the curves and name the next command."""
     from cnncli.report.console import make_console
-    from cnncli.report.training import TrainingConsole
+    from cnncli.report.training import NotesConsole, TrainingConsole
     from cnncli.train.signals import Interrupted
 
-    console = make_console(stderr=json)
-    events = TrainingConsole(console)
+    console = make_console(stderr=json or quiet)
+    events = NotesConsole(console) if quiet else TrainingConsole(console)
     try:
         outcome = action(events)
     except Interrupted as wish:
@@ -71,5 +77,9 @@ def _run(action: Callable[[Events], Outcome], json: bool) -> None:
         curves(Run(outcome.run))
     if json:
         print_json(outcome.document())
+    elif quiet:
+        print(printable(str(outcome.run)))
+    if quiet:
+        return
     console.print(printable(f"curves  {Run(outcome.run).plots / 'curves.png'}"))
     console.print(printable(f"next    cnn eval {outcome.run}"))

@@ -30,7 +30,10 @@ def eval_(
     latest: LatestOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Loss, accuracy, per-class precision, recall and F1, and the confusion matrix."""
+    """Measure a trained network on its data.
+
+    Loss, accuracy, per-class precision, recall and F1, and the confusion matrix.
+    """
     from cnncli.evaluate import evaluate_run
     from cnncli.report.console import dim, make_console
     from cnncli.report.tables import class_table, confusion_table

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from cnncli.data.files import read_file
 from cnncli.errors import ConfigError, Place, Problem
 
 MAX_BYTES = 1 << 20
@@ -95,8 +96,7 @@ def file_text(path: Path) -> str:
     """The text of a config file. ConfigError (exit 2) where there is none."""
     place = Place(str(path))
     try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = read_file(path, MAX_BYTES)
     except FileNotFoundError:
         raise ConfigError.of("no such file", "`cnn init NAME` writes a starter config.", place) from None
     except IsADirectoryError:

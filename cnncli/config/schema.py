@@ -73,7 +73,11 @@ class TrainSettings(Settings):
     """How it is trained."""
 
     epochs: PositiveInt = Field(10, le=1_000_000, description="passes over the training images")
-    batch_size: BatchSize = Field(128, description="images a step; auto: as many as fit into memory, a power of two")
+    batch_size: BatchSize = Field(
+        128,
+        description="images a step; auto: as many as fit into memory, a power of two, at most 1,024, with at least 50 "
+        "steps an epoch (16 images are always allowed)",
+    )
     loss: AnyLoss = Field(CrossEntropy(), description="what training makes small")
     class_weights: Literal["balanced"] | Weights | None = Field(
         None, description="what an example of each class counts: balanced (rare classes more), or a number per class"

@@ -5,6 +5,7 @@ from typing import Any
 import yaml
 
 from cnncli.config.reader import FORBIDDEN, scalar
+from cnncli.errors import ConfigError
 
 
 def to_yaml(value: Any) -> str:
@@ -21,6 +22,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    if text != text.encode(errors="replace").decode():  # of a path: such text could not be read back
+        raise ConfigError.of(f"the path '{text}' is in bytes that are not UTF-8", "Rename that folder, or use another.")
     style = '"' if FORBIDDEN.search(text) else "'" if scalar(text) != text else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
 

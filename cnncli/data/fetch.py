@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, ClassVar
 from pydantic import Field
 
 from cnncli.data.base import Progress, Source
-from cnncli.data.files import data_error, in_bytes, is_file, reason, user_path
+from cnncli.data.files import data_error, in_bytes, is_file, is_folder, reason, user_path
 from cnncli.errors import MachineError, Place
 from cnncli.spec import sequence
 
@@ -69,7 +69,7 @@ def cache_dir(kind: str) -> Path:
 
 def search_dirs(kind: str, folder: Path | None) -> list[Path]:
     """Folders in which a data set may lie, in order: the user's, ``$CNN_DATA_DIR``, the cache."""
-    if folder is not None and not folder.is_dir():
+    if folder is not None and not is_folder(folder):
         raise data_error(folder, "is not a folder, and data.dir names it")
     named = os.environ.get("CNN_DATA_DIR", "")
     roots = [root for root in (folder, user_path(named) if named else None) if root]

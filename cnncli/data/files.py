@@ -1,23 +1,30 @@
-"""What every source needs of a file: open it without surprises, say what is wrong with it, ask for memory first."""
+"""What every source needs of a file: open it without surprises, say what is wrong with it, ask for memory first.
+
+Everything that is read from outside (configs, run folders, checkpoints, data) is opened by ``open_file``.
+"""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
-import re
 import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import IO, TYPE_CHECKING, Annotated, BinaryIO
 
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
 from cnncli.errors import DataError, MachineError, Place
+from cnncli.machine import available_memory
 from cnncli.spec import check
 
 if TYPE_CHECKING:
+    from gzip import GzipFile
+
     import numpy as np
 
 MAX_CLASSES = 100_000
@@ -56,45 +63,81 @@ def reason(error: OSError) -> str:
 
 
 @contextmanager
+def open_file(path: Path, links: bool = True) -> Iterator[BinaryIO]:
+    """A regular file, open to read; OSError for anything else. Neither opening nor reading can block.
+
+    ``links``: whether ``path`` may be a symbolic link.
+    """
+    _require_regular(os.stat(path, follow_symlinks=links))  # opening some devices has effects
+    extra = os.O_NONBLOCK | (0 if links else os.O_NOFOLLOW)
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra)) as stream:
+        found = os.fstat(stream.fileno())
+        _require_regular(found)  # once more: another may have been put there since
+        # Files of /proc say that they are empty, and may wait or never end when they are read.
+        yield stream if found.st_size else io.BytesIO()
+
+
+def read_file(path: Path, limit: int, links: bool = True) -> bytes:
+    """The bytes of a regular file, and no more than ``limit`` + 1. OSError for anything else."""
+    with open_file(path, links) as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        return stream.read(min(size, limit + 1))
+
+
+@contextmanager
 def open_regular(path: Path) -> Iterator[BinaryIO]:
-    """Open a regular file to read. Pipes, devices and folders are refused before they are opened: none can block."""
+    """``open_file``, and what the system refuses as a DataError that names the file."""
     try:
-        mode = os.stat(path).st_mode
-        if not stat.S_ISREG(mode):
-            raise data_error(path, f"is {kind_of_file(mode)}, not a file")
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             yield stream
     except OSError as error:
         raise data_error(path, f"cannot be read: {reason(error)}") from None
 
 
+def fill(stream: IO[bytes] | GzipFile, view: memoryview) -> int:
+    """Read until ``view`` is full or the stream ends; bytes read."""
+    done = 0
+    while done < len(view):
+        chunk = stream.read(min(1 << 20, len(view) - done))
+        if not chunk:
+            break
+        view[done : done + len(chunk)] = chunk
+        done += len(chunk)
+    return done
+
+
+def _require_regular(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        code = errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EINVAL
+        raise OSError(code, f"it is {kind_of_file(found.st_mode)}, not a plain file")
+
+
 def kind_of_file(mode: int) -> str:
-    """``a folder``, ``a pipe``, ``a device`` or ``a socket``."""
-    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+    """``a folder``, ``a pipe``, ``a link``, ``a socket`` or ``a device``."""
+    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"),
+             (stat.S_ISLNK, "a link"))  # fmt: skip
     return next((name for test, name in kinds if test(mode)), "a device")
 
 
 def is_file(path: Path) -> bool:
     """Whether something other than a folder lies at ``path`` (a pipe counts: reading it says what is wrong)."""
+    return (mode := _mode(path)) != 0 and not stat.S_ISDIR(mode)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder lies at ``path``."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def _mode(path: Path) -> int:
+    """Of the file at ``path``, or 0 where there is none. DataError where the system does not permit to look."""
     try:
-        return not stat.S_ISDIR(os.stat(path).st_mode)
+        return os.stat(path).st_mode
+    except PermissionError as error:
+        raise data_error(path, f"cannot be read: {reason(error)}") from None
     except (OSError, ValueError):
-        return False
-
-
-def available_memory() -> int | None:
-    """Bytes this process may still fill, or None where the system does not say."""
-    found = []
-    try:
-        text = Path("/proc/meminfo").read_text()
-        found += [int(kib) * 1024 for kib in re.findall(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)]
-        limit = Path("/sys/fs/cgroup/memory.max")
-        found += [int(limit.read_text())] if limit.exists() and limit.read_text().strip().isdigit() else []
-    except OSError:
-        pass
-    if not found and hasattr(os, "sysconf"):
-        found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    return min(found, default=None)
+        return 0
 
 
 def need_memory(size: int, path: Path, what: str, hint: str = "") -> None:

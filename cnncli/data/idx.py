@@ -18,6 +18,7 @@ from cnncli.data.files import (
     check_classes,
     check_labels,
     data_error,
+    fill,
     need_memory,
     numbered_classes,
     open_regular,
@@ -58,7 +59,7 @@ def _read(stream: BinaryIO | gzip.GzipFile, path: Path, rank: int, limit: int) -
                          "Fetch it again.")  # fmt: skip
     need_memory(size, path, "its contents")
     array = np.empty(size, np.uint8)
-    got = _fill(stream, array.data)
+    got = fill(stream, array.data)
     if got < size or stream.read(1):
         held = f"{got:,}" if got < size else "more"
         raise data_error(path, f"promises {sizes} = {size:,} bytes and holds {held}", "Fetch it again.")
@@ -80,18 +81,6 @@ def _header(stream: BinaryIO | gzip.GzipFile, path: Path, rank: int) -> tuple[in
     if len(sizes) < 4 * rank:
         raise data_error(path, f"ends inside its header, after {4 + len(sizes)} bytes", "Fetch it again.")
     return tuple(int.from_bytes(sizes[i : i + 4], "big") for i in range(0, 4 * rank, 4))
-
-
-def _fill(stream: BinaryIO | gzip.GzipFile, view: memoryview) -> int:
-    """Read until ``view`` is full or the stream ends; bytes read."""
-    done = 0
-    while done < len(view):
-        chunk = stream.read(min(1 << 20, len(view) - done))
-        if not chunk:
-            break
-        view[done : done + len(chunk)] = chunk
-        done += len(chunk)
-    return done
 
 
 def read_pair(images: Path, labels: Path) -> Split:

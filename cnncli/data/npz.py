@@ -10,10 +10,12 @@ from pydantic import Field
 
 from cnncli.data.base import Dataset, Progress, Source, Split
 from cnncli.data.files import (
+    DEFLATE_RATIO,
     PathText,
     check_classes,
     check_labels,
     data_error,
+    fill,
     need_memory,
     numbered_classes,
     open_regular,
@@ -22,6 +24,8 @@ from cnncli.data.files import (
 from cnncli.errors import CnnError
 
 if TYPE_CHECKING:
+    from zipfile import ZipInfo
+
     import numpy as np
 
 SPLITS = ("train", "val", "test")
@@ -136,7 +140,7 @@ def read_npz(stream: Any, path: Path) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(stream) as archive:
             there = {name: archive.getinfo(f"{name}.npy") for name in wanted if f"{name}.npy" in archive.namelist()}
-            need_memory(sum(info.file_size for info in there.values()), path, "its arrays")
+            _require_plausible(list(there.values()), stream.seek(0, 2), path)
             arrays = {}
             for name, info in there.items():
                 with archive.open(info) as member:
@@ -148,6 +152,21 @@ def read_npz(stream: Any, path: Path) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # a parser of damaged or hostile bytes may raise anything
         raise data_error(path, f"is damaged: {error or type(error).__name__}") from None
+
+
+def _require_plausible(members: list[ZipInfo], size: int, path: Path) -> None:
+    """Refuse what a file of ``size`` bytes cannot hold, what this machine cannot, and what has no bound of its own."""
+    import zipfile
+
+    for member in members:
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # 3 GB come out of 3 kB of bzip2
+            raise data_error(path, f"{member.filename} is packed in a way that NumPy does not write",
+                             "Save it with numpy.savez_compressed.")  # fmt: skip
+    promised = sum(member.file_size for member in members)
+    if promised > DEFLATE_RATIO * size:
+        raise data_error(path, f"promises {promised:,} bytes, it cannot hold more than {DEFLATE_RATIO * size:,}",
+                         "Fetch it again.")  # fmt: skip
+    need_memory(promised, path, "its arrays")
 
 
 def _read_array(member: IO[bytes], size: int, name: str, path: Path) -> np.ndarray:
@@ -166,6 +185,6 @@ def _read_array(member: IO[bytes], size: int, name: str, path: Path) -> np.ndarr
     if any(n < 0 for n in shape) or count * dtype.itemsize > size:
         raise data_error(path, f"{name} promises {dtype} of shape {shape}, more than its {size:,} bytes hold")
     data = bytearray(count * dtype.itemsize)
-    if member.readinto(data) < len(data) or member.read(1):  # type: ignore[attr-defined]
+    if fill(member, memoryview(data)) < len(data) or member.read(1):
         raise data_error(path, f"{name} does not hold what its header says, {dtype} of shape {shape}")
     return np.frombuffer(data, dtype, count).reshape(shape, order="F" if by_columns else "C")

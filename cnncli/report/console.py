@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from rich.console import Console
@@ -10,27 +9,14 @@ from rich.text import Text
 
 from cnncli.errors import printable
 
-NARROW = 60  # columns under which a table would be cut to pieces
 WIDE = 120  # columns when the output is a file or a pipe
 
 
 def make_console(stderr: bool = False) -> Console:
     """A console on stdout, or on stderr where stdout carries JSON."""
     stream = sys.stderr if stderr else sys.stdout
-    own = Console(file=stream).width
-    width = WIDE if not stream.isatty() else own if own >= NARROW else NARROW  # a narrow terminal wraps whole lines
-    return Patient(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=not stream.isatty())
-
-
-class Patient(Console):
-    """A console whose reader may leave (``| head``): the work goes on, unheard."""
-
-    def on_broken_pipe(self) -> None:
-        """Say no more."""
-        self.quiet = True
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.file.fileno())
-        os.close(nowhere)
+    width = None if stream.isatty() else WIDE
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=not stream.isatty())
 
 
 def bytes_text(count: float) -> str:

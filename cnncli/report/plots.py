@@ -2,10 +2,57 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnncli.runs.directory import Run
+from cnncli.runs.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@contextmanager
+def picture(path: Path, width: float, height: float, dpi: int = 120) -> Iterator[Figure]:
+    """A figure of ``width`` x ``height`` inches, saved to ``path`` at the end of the block.
+
+    Drawn by Agg in matplotlib's own style: neither pyplot's state nor the user's settings have a say.
+    """
+    _import_matplotlib()
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    style: dict[Any, Any] = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+        with replacing(path) as file:
+            figure.savefig(file, dpi=dpi, format=path.suffix[1:] or "png")
+
+
+def _import_matplotlib() -> None:
+    """Import matplotlib without MPLBACKEND and any matplotlibrc: one that it refuses would end the import."""
+    found = find_spec("matplotlib") if "matplotlib" not in sys.modules else None
+    if found is None or not found.submodule_search_locations:
+        return
+    backend = os.environ.pop("MPLBACKEND", None)
+    here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+    # The first matplotlibrc looked for is the one in the working folder: let it be the package's own.
+    os.chdir(Path(found.submodule_search_locations[0]) / "mpl-data")
+    try:
+        import matplotlib  # noqa: F401
+    finally:
+        os.fchdir(here)
+        os.close(here)
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
 
 
 def curves(run: Run) -> Path | None:
@@ -14,51 +61,44 @@ def curves(run: Run) -> Path | None:
     epochs = [line for line in lines if line["kind"] == "epoch"]
     if not epochs:
         return None
-    figure, (loss, accuracy, rate) = _figure(3)
+    path = run.plots / "curves.png"
     per_epoch = epochs[-1]["step"] / epochs[-1]["epoch"]
     steps = [line for line in lines if line["kind"] == "steps"]
-    loss.plot([line["step"] / per_epoch for line in steps], [line["loss"] for line in steps], color="0.8", lw=1)
-    for axis, figure_name in ((loss, "loss"), (accuracy, "accuracy")):
-        x = [line["epoch"] for line in epochs]
-        axis.plot(x, [line["train"][figure_name] for line in epochs], "o-", ms=3, label="training")
-        val = [(line["epoch"], line["val"][figure_name]) for line in epochs if line["val"]]
-        if val:
-            axis.plot(*zip(*val, strict=True), "o-", ms=3, label="validation")
-        axis.set(title=figure_name, xlabel="epoch")
-        axis.legend()
-    rate.plot([line["epoch"] for line in epochs], [line["lr"] for line in epochs], "o-", ms=3)
-    rate.set(title="learning rate", xlabel="epoch")
-    path = run.plots / "curves.png"
-    figure.savefig(path, dpi=120)
+    with picture(path, 4.2 * 3, 3.4) as figure:
+        loss, accuracy, rate = figure.subplots(1, 3)
+        if steps:
+            x = [line["step"] / per_epoch for line in steps]
+            label = f"training, every {steps[0]['step']} steps"
+            loss.plot(x, [line["loss"] for line in steps], color="0.8", lw=1, label=label)
+        for axis, figure_name in ((loss, "loss"), (accuracy, "accuracy")):
+            x = [line["epoch"] for line in epochs]
+            axis.plot(x, [line["train"][figure_name] for line in epochs], "o-", ms=3, label="training")
+            val = [(line["epoch"], line["val"][figure_name]) for line in epochs if line["val"]]
+            if val:
+                axis.plot(*zip(*val, strict=True), "o-", ms=3, label="validation")
+            axis.set(title=figure_name, xlabel="epoch")
+            axis.legend()
+        rate.plot([line["epoch"] for line in epochs], [line["lr"] for line in epochs], "o-", ms=3)
+        rate.set(title="learning rate", xlabel="epoch")
     return path
 
 
 def grid(rows: list[tuple[str, Any, list[str]]], path: Path, title: str) -> Path:
     """A picture of images: each row a name, images (N, H, W, C) uint8 and a caption per image."""
-    from matplotlib.figure import Figure
-
     columns = max(len(captions) for _, _, captions in rows)
-    figure = Figure(figsize=(1.3 * columns, 1.6 * len(rows) + 0.6), layout="constrained")
-    figure.suptitle(title, parse_math=False)
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for line, (name, images, captions) in zip(axes, rows, strict=True):
-        for index, axis in enumerate(line):
-            axis.set_xticks([])
-            axis.set_yticks([])
-            if index >= len(captions):
-                axis.set_axis_off()
-                continue
-            image = images[index]
-            grey = image.shape[-1] == 1
-            axis.imshow(image[..., 0] if grey else image, cmap="gray" if grey else None, vmin=0, vmax=255)
-            axis.set_title(captions[index], fontsize=8, parse_math=False)  # a class may be called $x
-        line[0].set_ylabel(name, fontsize=8)
-    figure.savefig(path, dpi=110)
+    with picture(path, 1.3 * columns, 1.6 * len(rows) + 0.6, dpi=110) as figure:
+        figure.suptitle(title, parse_math=False)
+        axes = figure.subplots(len(rows), columns, squeeze=False)
+        for line, (name, images, captions) in zip(axes, rows, strict=True):
+            for index, axis in enumerate(line):
+                axis.set_xticks([])
+                axis.set_yticks([])
+                if index >= len(captions):
+                    axis.set_axis_off()
+                    continue
+                image = images[index]
+                grey = image.shape[-1] == 1
+                axis.imshow(image[..., 0] if grey else image, cmap="gray" if grey else None, vmin=0, vmax=255)
+                axis.set_title(captions[index], fontsize=8, parse_math=False)  # a class may be called $x
+            line[0].set_ylabel(name, fontsize=8)
     return path
-
-
-def _figure(panels: int) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.2 * panels, 3.4), layout="constrained")
-    return figure, figure.subplots(1, panels)

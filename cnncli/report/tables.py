@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich import box
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -16,9 +17,24 @@ from cnncli.report.console import bytes_text, count_text
 MAX_CONFUSION = 20  # classes; a larger matrix is told by its worst confusions
 
 
+class FittingTable(Table):
+    """A table that is written as a list, ``column value`` line by line, where it is too wide for the terminal."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table or the list."""
+        if Measurement.get(console, options.update(max_width=1 << 16), self).minimum <= options.max_width:
+            yield from super().__rich_console__(console, options)
+            return
+        for first, *others in zip(*(column.cells for column in self.columns), strict=True):
+            yield first
+            for column, cell in zip(self.columns[1:], others, strict=True):
+                if str(cell):
+                    yield Text.assemble("  ", (str(column.header), "dim"), "  ", cell)
+
+
 def table(*columns: str, left: int = 1) -> Table:
     """An empty table; the first ``left`` columns are text, the others numbers."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    made = FittingTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for index, column in enumerate(columns):
         made.add_column(column, justify="left" if index < left else "right", overflow="fold")
     return made

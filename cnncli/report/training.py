@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from cnncli.errors import printable
@@ -17,18 +18,40 @@ from cnncli.train.events import Progress as Steps
 HEADER = "  epoch     loss  accuracy  val loss  val acc        lr   images/s      time"
 NARROW = len(HEADER) + 2
 PLAIN_EVERY = 10.0  # seconds between two lines of progress where there is no terminal
+MOST_ROWS = 50  # of epochs that are over in a moment
+BAR = 80  # columns under which there is no room for a bar beside its words
 
 
-class TrainingConsole(Events):
-    """Prints what happens to ``console``."""
+class NotesConsole(Events):
+    """Prints only what a user should know."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.run: Path | None = None
+
+    def started(self, run: Path, about: str) -> None:
+        """Nothing to say, but the run is known."""
+        self.run = run
+
+    def note(self, text: str) -> None:
+        """A line of its own."""
+        self.console.print(Text(f"note: {printable(text)}", style="yellow"))
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+class TrainingConsole(NotesConsole):
+    """Prints what happens to ``console``."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
         self.bar: Progress | None = None
         self.task = TaskID(0)
         self.began = (0.0, 0)
-        self.run: Path | None = None
         self.spoke = time.monotonic()
+        self.held: EpochRow | None = None  # the newest row, if it is not printed
+        self.best: EpochRow | None = None  # the best row, if it is not printed
 
     def loading(self, what: str, done: int, total: int) -> None:
         """A bar for reading and downloading."""
@@ -55,7 +78,7 @@ class TrainingConsole(Events):
     def note(self, text: str) -> None:
         """A line of its own."""
         self._hide()
-        self.console.print(Text(f"note: {printable(text)}", style="yellow"))
+        super().note(text)
 
     def compiled(self, seconds: float) -> None:
         """Compile time, then the head of the table."""
@@ -66,8 +89,8 @@ class TrainingConsole(Events):
     def progress(self, progress: Steps) -> None:
         """The bar inside an epoch."""
         left = progress.steps - progress.step
-        rate = f"{progress.rate:,.0f} images/s"
-        said = f"epoch {progress.epoch}  loss {progress.loss:.4f}  accuracy {progress.accuracy:.2%}  {rate}"
+        said = f"epoch {progress.epoch}  loss {progress.loss:.4f}  accuracy {progress.accuracy:.2%}"
+        said += f"  {progress.rate:,.0f} images/s"
         if self.console.is_terminal:
             self._show(said, progress.step, progress.steps)
             if not left:
@@ -77,14 +100,21 @@ class TrainingConsole(Events):
             self.console.print(dim(f"  step {progress.step}/{progress.steps}  {said}"))
 
     def epoch(self, row: EpochRow) -> None:
-        """A row of the table."""
+        """A row of the table; of many quick epochs some, always the first and the last, and the best at the end."""
         self._hide()
-        self.spoke = time.monotonic()
-        self.console.print(Text(_row(row) if self.console.width >= NARROW else _short_row(row)))
+        every = -(-row.epochs // MOST_ROWS)
+        due = row.epoch in (1, row.epochs) or row.epoch % every == 0
+        self.best = row if row.best else self.best
+        if due or time.monotonic() - self.spoke > PLAIN_EVERY:
+            self._print_row(row)
+        else:
+            self.held = row
 
     def finished(self, outcome: Outcome) -> None:
         """The figures that stay."""
-        self._hide()
+        self.close()
+        if self.best:
+            self.console.print(Text(f"best    {_short_row(self.best)}"))
         spent = f"{seconds_text(outcome.seconds)}, {seconds_text(outcome.compile_seconds)} of it compiling"
         self.console.print(dim(f"{outcome.steps:,} steps in {spent}; {outcome.images_per_second:,.0f} images/s"))
         for name, figures in (("test", outcome.test), ("validation", outcome.val if not outcome.test else None)):
@@ -93,12 +123,22 @@ class TrainingConsole(Events):
                 self.console.print(Text(words, style="bold green"))
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Leave the terminal as it was, with the newest row."""
         self._hide()
+        if self.held:
+            self._print_row(self.held)
+
+    def _print_row(self, row: EpochRow) -> None:
+        self.spoke = time.monotonic()
+        self.held = None
+        self.best = None if row.best else self.best
+        self.console.print(Text(_row(row) if self.console.width >= NARROW else _short_row(row)))
 
     def _show(self, text: str, done: int, total: int) -> None:
         if self.bar is None:
-            columns = (BarColumn(20), TextColumn("{task.description}"), TextColumn("{task.fields[eta]}"))
+            words = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+            wide = self.console.width >= BAR
+            columns = (BarColumn(20), words, TextColumn("{task.fields[eta]}")) if wide else (words,)
             self.bar = Progress(*columns, console=self.console, transient=True, refresh_per_second=8)
             self.task = self.bar.add_task(text, total=total, eta="")
             self.bar.start()

@@ -23,13 +23,14 @@ from typing import Any
 
 import numpy as np
 
+from cnncli.data.files import read_file
 from cnncli.errors import CheckpointError, Place
-from cnncli.runs.files import read_regular, sync_folder, write_synced
+from cnncli.runs.files import sync_folder, write_synced
 
-FORMAT = 2
-FORMATS = (1, FORMAT)  # 1: the manifest has no digest of its own
+FORMAT = 3
+FORMATS = (1, 2, FORMAT)  # 1: the manifest has no digest of its own; 2: the state holds all validation figures
 FILES = ("params.safetensors", "optimizer.safetensors", "state.json")
-MAX_MANIFEST, MAX_STATE = 1 << 20, 1 << 26  # bytes; the state grows by a line of figures an epoch
+MAX_MANIFEST, MAX_STATE = 1 << 20, 1 << 27  # bytes; until format 2 the state grew by a line of figures an epoch
 _NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -69,7 +70,7 @@ def save(folder: Path, contents: Contents, validation: Mapping[str, float] | Non
         return final
     temporary = folder / f".tmp-step-{step:08d}"
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    temporary.mkdir()  # fails where the run was removed while it trains
     parts = (to_bytes(contents.params), to_bytes(contents.optimizer), _json(contents.state))
     for name, content in zip(FILES, parts, strict=True):
         write_synced(temporary / name, content)
@@ -117,9 +118,11 @@ def discard(folders: Iterable[Path]) -> None:
 
 
 def folders(folder: Path) -> list[Path]:
-    """All that are named like checkpoints, sound or not, oldest first."""
-    found = [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+    """All that are named like checkpoints, sound or not, oldest first. OSError where ``folder`` cannot be listed."""
+    with suppress(FileNotFoundError):
+        found = [folder / name for name in os.listdir(folder) if _NAME.fullmatch(name)]
+        return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+    return []
 
 
 def manifests(folder: Path) -> list[Manifest]:
@@ -152,6 +155,8 @@ def read_manifest(folder: Path) -> Manifest:
     files, step, validation = manifest.get("files"), manifest.get("step"), manifest.get("validation")
     if not isinstance(files, dict) or set(files) != set(FILES) or type(step) is not int or step < 0:
         raise _bad(path, "does not list the files of a checkpoint")
+    if _NAME.fullmatch(folder.name) and int(folder.name.removeprefix("step-")) != step:
+        raise _bad(path, f"is of step {step}, its folder is not")
     if validation is not None and not _are_figures(validation):
         raise _bad(path, "has no readable validation figures")
     return Manifest(folder, step, validation, files)
@@ -174,7 +179,9 @@ def _verified(path: Path, expected: Any) -> bytes:
         raise _bad(path.with_name("manifest.json"), f"gives no size of {path.name}")
     content = _read(path, min(size, MAX_STATE) if path.suffix == ".json" else size)
     if len(content) != size:
-        raise _bad(path, f"has {path.stat().st_size} bytes, the manifest says {size}", "The file is damaged.")
+        found = path.stat().st_size
+        said = f"the manifest says {size}" if found != size else f"at most {MAX_STATE} are read"
+        raise _bad(path, f"has {found} bytes, {said}", "The file is damaged.")
     if hashlib.sha256(content).hexdigest() != expected.get("sha256"):
         raise _bad(path, "does not match its SHA-256 in the manifest", "The file is damaged.")
     return content
@@ -182,7 +189,7 @@ def _verified(path: Path, expected: Any) -> bytes:
 
 def _read(path: Path, limit: int) -> bytes:
     try:
-        return read_regular(path, limit)
+        return read_file(path, limit, links=False)
     except OSError as error:
         raise _bad(path, f"cannot be read: {error.strerror}") from None
 

@@ -16,9 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.config.writer import to_yaml as to_yaml
+from cnncli.data.files import in_bytes, read_file, reason
 from cnncli.errors import CheckpointError, ConfigError, MachineError, Place
+from cnncli.json_text import json_text
 from cnncli.runs import checkpoint
 from cnncli.runs.files import append_synced, replace_file, sync_folder, writing
+from cnncli.runs.strict import LINES, validated
+
+MAX_LOCK, MAX_LINES = 1 << 20, 1 << 30  # bytes of lock.json; of metrics.jsonl and timing.jsonl, a line an epoch or more
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def create(root: Path, name: str, files: Mapping[str, str]) -> Run:
         run = Run(_free_folder(root, name))
         run.checkpoints.mkdir()
         run.plots.mkdir()
-        for file, content in files.items():
+        for file, content in {run.metrics.name: "", run.timing.name: "", **files}.items():
             replace_file(run.folder / file, content.encode())
         sync_folder(root)
     except OSError as error:
@@ -144,27 +149,51 @@ def only_trainer(run: Run, note: Callable[[str], None]) -> Iterator[None]:
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
     """Append one JSON line and force it to the disk."""
-    append_synced(path, (json.dumps(line) + "\n").encode())
+    append_synced(path, (json_text(line) + "\n").encode())
 
 
 def cut_lines(path: Path, step: int, restores: int = 0) -> None:
     """Drop lines after ``step``, and returns to a checkpoint after ``restores``: they will be written again, once."""
-    if path.exists():
-        kept = [line for line in json_lines(path) if line["step"] <= step and line.get("restore", 0) <= restores]
-        replace_file(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+    kept = [line for line in json_lines(path) if line["step"] <= step and line.get("restore", 0) <= restores]
+    replace_file(path, "".join(json_text(line) + "\n" for line in kept).encode())
+
+
+def read(path: Path, limit: int) -> bytes:
+    """One of the run's files. CheckpointError (exit 5) where it cannot be read or is larger than ``limit``."""
+    try:
+        content = read_file(path, limit)
+    except OSError as error:
+        raise CheckpointError.of(f"cannot be read: {reason(error)}", place=Place(str(path))) from None
+    if len(content) > limit:
+        raise CheckpointError.of(f"has more than {in_bytes(limit)}", place=Place(str(path)))
+    return content
 
 
 def json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a file, a line each; a half-written line is left out."""
-    if not path.exists():
-        return
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    """The lines of metrics.jsonl or timing.jsonl; the last is left out if it is half written.
+
+    CheckpointError (exit 5) names any other line that training does not write.
+    """
+    lines = read(path, MAX_LINES).splitlines() if path.exists() else []
+    for number, text in enumerate(lines, 1):
         try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(line, dict) and isinstance(line.get("step"), int):
-            yield line
+            validated(LINES[path.name], text, Place(str(path), number))
+        except CheckpointError:
+            if number == len(lines):
+                return
+            raise
+        yield json.loads(text)
+
+
+def locked(run: Run, *keys: str) -> Any:
+    """A value of lock.json."""
+    try:
+        found = json.loads(read(run.lock, MAX_LOCK))
+        for key in keys:
+            found = found[key]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise CheckpointError.of("is not readable", place=Place(str(run.lock)), path=".".join(keys)) from None
+    return found
 
 
 def require_name(root: Path, name: str) -> None:

@@ -1,13 +1,14 @@
-"""Writing that survives a crash: whole files, synced, renamed into place; and reading that trusts nothing.
+"""Writing that survives a crash: whole files, synced, renamed into place.
 
 Every byte goes through ``os.write``, ``os.fsync``, ``os.rename`` and ``os.replace``: tests fail and kill at each.
 """
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,15 +23,17 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 def append_synced(path: Path, content: bytes) -> None:
-    """Add to the end of a file, made if need be, and force it to the disk."""
-    new = not path.exists()
-    _write(path, content, os.O_CREAT | os.O_APPEND)
-    if new:
-        sync_folder(path.parent)
+    """Add to the end of a file and force it to the disk. The file must exist: a removed run is not rebuilt."""
+    _write(path, content, os.O_APPEND)
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path`` in one step: either the old file or the new one is there, never a part."""
+    """Put ``content`` at ``path`` in one step: either the old file or the new one is there, never a part.
+
+    A link is replaced, not followed. OSError where there is a folder, a pipe or a device.
+    """
+    if os.path.lexists(path) and not (path.is_symlink() or path.is_file()):
+        raise OSError(errno.EINVAL, "it is not a plain file", str(path))
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)
     write_synced(temporary, content)
@@ -38,24 +41,19 @@ def replace_file(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[io.BytesIO]:
+    """A file in memory; ``replace_file`` puts it at ``path`` at the end, unless the block fails."""
+    file = io.BytesIO()
+    yield file
+    replace_file(path, file.getvalue())
+
+
 def sync_folder(folder: Path) -> None:
     """Force a folder's entries (creations, renames) to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def read_regular(path: Path, limit: int) -> bytes:
-    """At most ``limit`` + 1 bytes of a plain file; OSError for a link, a pipe, a device or a folder."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # opening a pipe must not wait for a writer
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(0, "it is not a plain file")
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(min(found.st_size, limit) + 1)
     finally:
         os.close(descriptor)
 
@@ -76,13 +74,18 @@ def writing(run: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        saved = any(run.glob("checkpoints/step-*"))
         hint = f"What was saved before is intact: make room or mend it, then cnn train --resume {run}"
+        if not saved:
+            hint = "Nothing is saved yet: make room or mend it, then train again."
+        if not run.is_dir():
+            hint = "The run's folder was removed or moved; nothing is written in its place."
         place = Place(str(error.filename or run))
         raise MachineError.of(f"cannot write: {error.strerror or error}", hint, place) from error
 
 
 def _write(path: Path, content: bytes, flags: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | flags, 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | flags, 0o666)
     try:
         rest = memoryview(content)
         while rest:  # a disk that fills up takes a part first

@@ -27,7 +27,8 @@ def lock(seed: int, fingerprint: str, devices: list[str], flags: dict[str, Any])
         "command": ["cnn", *sys.argv[1:]],
         "seed": seed,
     }
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace").decode()  # a command's bytes that are not UTF-8, as JSON escapes them
 
 
 def _processor() -> str:

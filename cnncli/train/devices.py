@@ -15,6 +15,8 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cnncli.errors import MachineError
+from cnncli.machine import available_cores
+from cnncli.train import program_cache
 
 MOST_PROGRAMS = 2 << 30  # bytes of compiled programs that are kept; the longest unused go first
 
@@ -84,17 +86,19 @@ def keep_programs() -> Path | None:
 
     folder = Path(platformdirs.user_cache_dir("cnncli", appauthor=False)) / "programs" / _processor_id()
     try:
+        str(folder).encode()  # XLA takes UTF-8 only
         for each in (folder.parent.parent, folder.parent, folder):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
         if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o077 or folder.is_symlink()):
             return None
-    except OSError:
+    except (OSError, UnicodeError):
+        return None
+    if not program_cache.use(program_cache.ProgramCache(folder, MOST_PROGRAMS)):
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    jax.config.update("jax_compilation_cache_max_size", MOST_PROGRAMS)
     return folder
 
 
@@ -109,8 +113,10 @@ def _processor_id() -> str:
 
 
 def placement(batch_size: int) -> Placement:
-    """A mesh over as many devices as divide the batch evenly."""
+    """A mesh over as many devices as divide the batch evenly. MachineError where nothing may be compiled."""
     found = devices()
+    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+        raise MachineError.of("nothing may be compiled: JAX_DISABLE_JIT is set", "Unset it.")
     count = next(n for n in range(len(found), 0, -1) if batch_size % n == 0)
     mesh = Mesh(found[:count], ("data",))
     shardings = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",), (None, "data")))
@@ -122,8 +128,3 @@ def device_name(device: jax.Device) -> str:
     if device.platform == "cpu":
         return f"cpu ({available_cores()} cores)"
     return device.device_kind
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,11 +9,10 @@ from cnncli.runs import checkpoint
 from cnncli.runs.directory import append_line, cut_lines
 from cnncli.train.events import Events
 from cnncli.train.health import first_not_finite, make_examination
-from cnncli.train.loop import Diverged, Memory, Session
+from cnncli.train.loop import Diverged, Session
 from cnncli.train.restore import memory_of, newest_sound, state_of
-from cnncli.train.state import TrainState
+from cnncli.train.state import RESTORES, Memory, TrainState
 
-RESTORES = 3
 HINT = "Try a smaller train.optimizer lr, a warmup or train.clip_norm{}; {} is kept."
 WORDS = {
     "weights": "the weights of {} are not finite",
@@ -22,6 +21,7 @@ WORDS = {
     "loss": "the output of {} is finite, its loss is not",
     "gradient": "the gradient of {} is not finite",
     "update": "the update of {} is not finite",
+    "statistics": "the running statistics of {} are not finite",
 }
 
 
@@ -39,7 +39,7 @@ def restore(session: Session, memory: Memory, found: Diverged, events: Events) -
         other = ", or train.on_nan=restore" if stop else ""
         raise DivergedError.of(message + times, HINT.format(other, trained.checkpoint.name))
     trained = newest_sound(session.run, session.loaded, events, lambda step: step % session.save_every == 0)
-    back, restores = memory_of(trained), memory.restores + 1
+    back, restores = memory_of(session, trained), memory.restores + 1
     back.restores = restores
     newer = [folder for folder in checkpoint.folders(session.run.checkpoints) if folder.name > trained.checkpoint.name]
     checkpoint.discard(newer)  # left by an interruption on the way to where it diverged
@@ -59,7 +59,7 @@ def _where(session: Session, found: Diverged, events: Events) -> str:
         trained = newest_sound(session.run, session.loaded, events, lambda step: step <= found.step)
     except CheckpointError:
         return ""
-    state, step = state_of(session, trained), trained.contents.state["step"]
+    state, step = state_of(session, trained), trained.state.step
     if found.step - step > session.log_every:
         events.note(f"{found.what}: going through {found.step - step} steps again to find the layer")
     while step < found.step - 1:

@@ -25,6 +25,7 @@ from cnncli.train.step import STEPS
 DEAD, SATURATED = 0.5, 0.75  # shares above which a layer is called so
 VANISHING = 1e-3  # gradient over that of the layer with the largest
 NEAR = 0.01  # how near a flat end counts as there
+PLACES = ("weights", "input", "output", "loss", "gradient", "update", "statistics")
 Health = dict[str, dict[str, float]]
 
 
@@ -51,7 +52,7 @@ def make_examination(
 ) -> Callable[..., dict[str, dict[str, Array]]]:
     """A compiled ``examine(state, images, labels, constants, rows)`` -> what of the next training step is finite.
 
-    By place: ``weights``, ``input``, ``output``, ``loss``, ``gradient``, ``update``; then by layer ("" has none).
+    By place (``PLACES``), then by layer ("" has none).
     """
     objective = jax.value_and_grad(make_objective(config, model, classes, class_weights), has_aux=True)
     keys = jax.random.fold_in(jax.random.key(config.seed), STEPS)
@@ -61,7 +62,7 @@ def make_examination(
         key = jax.random.fold_in(keys, state.step)
         x, targets = training_batch(config, constants, images[rows], labels[rows], key)
         values = model.values(Weights(state.params, state.state), x, key)
-        (loss, _), slope = objective(state.params, state.state, x, targets, key)
+        (loss, (statistics, _)), slope = objective(state.params, state.state, x, targets, key)
         with jax.numpy_dtype_promotion("standard"):
             updates = optimizer.update(slope, state.optimizer, state.params)[0]
         return {
@@ -71,6 +72,7 @@ def make_examination(
             "loss": {"": jnp.isfinite(loss)},
             "gradient": _finite_layers(model, slope),
             "update": _finite_layers(model, optax.apply_updates(state.params, updates)),
+            "statistics": _finite_layers(model, statistics),
         }
 
     return examine
@@ -88,7 +90,7 @@ def _finite_layers(model: Model, arrays: Mapping[str, Array]) -> dict[str, Array
 
 def first_not_finite(examined: Mapping[str, Mapping[str, Any]], layers: Sequence[str]) -> tuple[str, str] | None:
     """(place, layer) where it began, given ``layers`` in order; gradients flow from the last layer to the first."""
-    for place in ("weights", "input", "output", "loss", "gradient", "update"):
+    for place in PLACES:
         bad = [layer for layer in ("", *layers) if not examined[place].get(layer, True)]
         if bad:
             return place, bad[-1] if place == "gradient" else bad[0]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import numpy as np
 import optax
-from pydantic import ConfigDict, TypeAdapter
 
 from cnncli.config.load import Loaded
-from cnncli.config.schema import TrainSettings
+from cnncli.config.schema import Config
 from cnncli.data.batches import Order
 from cnncli.data.preprocess import Constants
 from cnncli.durations import in_seconds, in_steps
@@ -27,53 +25,13 @@ from cnncli.train.events import EpochRow, Events, Outcome, Progress
 from cnncli.train.health import Health, make_health, warnings
 from cnncli.train.prepare import Data, class_weights
 from cnncli.train.signals import Wish
-from cnncli.train.state import TrainState, optimizer_to_arrays, params_to_arrays
+from cnncli.train.state import Memory, Tally, TrainState, optimizer_to_arrays, params_to_arrays
 from cnncli.train.step import first_state, make_optimizer, make_run
 from cnncli.train.trained import make_model
-from cnncli.train.validate import evaluate, make_count
+from cnncli.train.validate import Validation, evaluate, make_count
 
 PACE = 0.25  # seconds between two looks at the device
 MOST_STEPS = 64  # in one call
-
-
-@dataclass
-class Tally:
-    """Sums over steps, in Python floats in step order, so that they do not depend on how steps were grouped."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    loss: float = 0.0
-    correct: int = 0
-    steps: int = 0
-
-    def add(self, losses: np.ndarray, correct: np.ndarray) -> None:
-        """More steps."""
-        for value in losses.tolist():
-            self.loss += value
-        self.correct += int(correct.sum())
-        self.steps += len(losses)
-
-    def means(self, batch_size: int) -> dict[str, float]:
-        """Loss and accuracy per example."""
-        return {"loss": self.loss / self.steps, "accuracy": self.correct / (self.steps * batch_size)}
-
-
-@dataclass
-class Memory:
-    """What the loop remembers besides the weights; goes into state.json and comes back on resume."""
-
-    step: int = 0
-    epoch: Tally = field(default_factory=Tally)
-    log: Tally = field(default_factory=Tally)
-    validation: list[dict[str, float]] = field(default_factory=list)
-    restores: int = 0  # times that training went back because it diverged; each halves the learning rate
-
-    @classmethod
-    def from_json(cls, found: dict[str, Any]) -> Memory:
-        """Back from state.json. ValueError where it is not that."""
-        known = {"restores": 0, **found}  # checkpoints of format 1 have none
-        mine = {each.name: known.get(each.name) for each in fields(cls)}
-        return TypeAdapter(cls).validate_json(json.dumps(mine), strict=True)
 
 
 class Diverged(Exception):  # noqa: N818 (first it is looked into, then it may become an error)
@@ -82,6 +40,15 @@ class Diverged(Exception):  # noqa: N818 (first it is looked into, then it may b
     def __init__(self, step: int, what: str) -> None:
         super().__init__(what)
         self.step, self.what = step, what
+
+
+def lengths(config: Config, per_epoch: int) -> tuple[int, int, int]:
+    """In steps: the whole training, the distance of two lines of the log, of two checkpoints."""
+    total = per_epoch * config.train.epochs
+    log_every, save_every = (
+        in_steps(each, per_epoch, total) for each in (config.train.log_every, config.train.save_every)
+    )
+    return total, max(log_every, 1), max(save_every, 1)
 
 
 class Session:
@@ -95,9 +62,7 @@ class Session:
         self.classes = data.dataset.classes
         self.order = Order(len(data.dataset.train), config.train.batch_size, config.seed)
         self.per_epoch = self.order.steps_per_epoch
-        self.total = self.per_epoch * config.train.epochs
-        self.log_every = max(in_steps(config.train.log_every, self.per_epoch, self.total), 1)
-        self.save_every = max(in_steps(config.train.save_every, self.per_epoch, self.total), 1)
+        self.total, self.log_every, self.save_every = lengths(config, self.per_epoch)
         self.count = make_count(config, self.model, len(self.classes))
         whole = place.whole
         train = data.dataset.train
@@ -182,10 +147,11 @@ class Session:
     def save(self, state: TrainState, memory: Memory, validation: dict[str, float] | None) -> None:
         """Commit a checkpoint, then prune. Diverged where there is nothing worth saving."""
         arrays = params_to_arrays(state, self.constants)
-        for name in state.params:
-            if not np.isfinite(arrays[name]).all():
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
                 raise Diverged(memory.step, f"{name} is not finite after step {memory.step}")
-        told = {"classes": list(self.classes), "image_shape": list(self.data.image_shape), **asdict(memory)}
+        remembered = memory.model_dump(include=set(Memory.model_fields))
+        told = {"classes": list(self.classes), "image_shape": list(self.data.image_shape), **remembered}
         contents = checkpoint.Contents(arrays, optimizer_to_arrays(state.optimizer), told)
         checkpoint.save(self.run.checkpoints, contents, validation)
         checkpoint.prune(self.run.checkpoints, self.config.train.keep, self.save_every)
@@ -221,6 +187,10 @@ class Clock:
 
 def fit(session: Session, state: TrainState, memory: Memory, events: Events, wish: Wish, clock: Clock) -> Outcome:
     """Train to the end, or until it is time to stop. Interrupted when asked to stop, Diverged when it must."""
+    validation = Validation.of_run(session.run, session.config.train, memory.step, session.per_epoch)
+    if why := _why_finished(session, memory, validation):
+        events.note(why)
+        return _outcome(session, memory, validation, clock)
     session.compiled(state, session.steps_per_call)
     events.compiled(session.compile_seconds)
     with wish.held():
@@ -228,10 +198,21 @@ def fit(session: Session, state: TrainState, memory: Memory, events: Events, wis
             if memory.step % session.per_epoch == 0:
                 _look(session, state, memory.step, events)
             state = _stretch(session, state, memory, events, clock)
-            if memory.step % session.per_epoch == 0 and _end_of_epoch(session, state, memory, events, clock):
+            ends = memory.step % session.per_epoch == 0
+            if ends and _end_of_epoch(session, state, memory, validation, events, clock):
                 break
             _maybe_save(session, state, memory, wish)
-    return _outcome(session, memory, clock)
+    return _outcome(session, memory, validation, clock)
+
+
+def _why_finished(session: Session, memory: Memory, validation: Validation) -> str:
+    """In words, for a run that is resumed after its last step; empty where there is something to train."""
+    epochs = memory.step // session.per_epoch
+    if memory.step >= session.total:
+        return f"the run is finished: {epochs} epochs are done. Try train.epochs={2 * epochs} to go on"
+    if memory.step % session.per_epoch == 0 and (why := validation.why_stop):
+        return f"the run is finished: it {why}. Try train.early_stop=null to go on"
+    return ""
 
 
 def _look(session: Session, state: TrainState, step: int, events: Events) -> None:
@@ -262,7 +243,7 @@ def _stretch(session: Session, state: TrainState, memory: Memory, events: Events
     if stop % session.log_every == 0:
         line = {"kind": "steps", "step": stop, "epoch": epoch + 1, "lr": float(session.rate(stop - 1))}
         append_line(session.run.metrics, line | memory.log.means(size))
-        memory.log = Tally()
+        memory.log = Tally.empty()
     return state
 
 
@@ -273,7 +254,9 @@ def _require_finite(losses: np.ndarray, start: int) -> None:
         raise Diverged(step, f"the loss is {losses[bad[0]]} at step {step + 1}")
 
 
-def _end_of_epoch(session: Session, state: TrainState, memory: Memory, events: Events, clock: Clock) -> bool:
+def _end_of_epoch(
+    session: Session, state: TrainState, memory: Memory, validation: Validation, events: Events, clock: Clock
+) -> bool:
     """Validate, write the epoch's line, say so; whether training should end here."""
     config, epoch = session.config.train, memory.step // session.per_epoch
     began = time.perf_counter()
@@ -281,9 +264,7 @@ def _end_of_epoch(session: Session, state: TrainState, memory: Memory, events: E
     val = {"loss": result.loss, "accuracy": result.accuracy} if result else None
     train = memory.epoch.means(session.order.batch_size)
     lr = float(session.rate(memory.step - 1))
-    best = val is not None and _rank(val)[0] > -math.inf and all(_rank(val) > _rank(each) for each in memory.validation)
-    if val:
-        memory.validation.append(val)
+    best = validation.add(val)
     append_line(session.run.metrics, {"kind": "epoch", "step": memory.step, "epoch": epoch, "lr": lr, "train": train,
                                       "val": val})  # fmt: skip
     seconds, rate = clock.end_epoch()
@@ -291,8 +272,8 @@ def _end_of_epoch(session: Session, state: TrainState, memory: Memory, events: E
     append_line(session.run.timing, {"step": memory.step, "epoch": epoch, "seconds": took, "images_per_second": rate,
                                      "compile_seconds": session.compile_seconds})  # fmt: skip
     row = EpochRow(epoch, config.epochs, train, val, lr, rate, took, best)
-    memory.epoch = Tally()
-    reason = _reason_to_stop(session, memory, clock)
+    memory.epoch = Tally.empty()
+    reason = _reason_to_stop(session, memory.step, validation, clock)
     if reason or memory.step == session.total or memory.step % session.save_every == 0:
         session.save(state, memory, val)
     events.epoch(row)
@@ -301,29 +282,12 @@ def _end_of_epoch(session: Session, state: TrainState, memory: Memory, events: E
     return bool(reason)
 
 
-def _rank(val: dict[str, float]) -> tuple[float, float]:
-    return (val["accuracy"], -val["loss"]) if math.isfinite(val["loss"]) else (-math.inf, -math.inf)
-
-
-def _reason_to_stop(session: Session, memory: Memory, clock: Clock) -> str:
+def _reason_to_stop(session: Session, step: int, validation: Validation, clock: Clock) -> str:
     config = session.config.train
-    if config.max_time and clock.spent_before + time.perf_counter() - clock.start >= in_seconds(config.max_time):
-        return f"stopped: max_time {config.max_time} is over"
-    return early_stop(config, memory.validation)
-
-
-def early_stop(config: TrainSettings, validation: list[dict[str, float]]) -> str:
-    """Why training should end after these epochs, if it should."""
-    stop = config.early_stop
-    if stop and validation:
-        sign = -1.0 if stop.metric == "loss" else 1.0
-        best, at = -math.inf, 0
-        for index, each in enumerate(validation):
-            if sign * each[stop.metric] > best + stop.min_delta:
-                best, at = sign * each[stop.metric], index
-        if len(validation) - 1 - at >= stop.patience:
-            return f"stopped early: validation {stop.metric} has not improved for {stop.patience} epochs"
-    return ""
+    limit = config.max_time if step < session.total else None
+    if limit and clock.spent_before + time.perf_counter() - clock.start >= in_seconds(limit):
+        return f"stopped: max_time {limit} is over"
+    return validation.why_stop
 
 
 def _maybe_save(session: Session, state: TrainState, memory: Memory, wish: Wish) -> None:
@@ -334,9 +298,10 @@ def _maybe_save(session: Session, state: TrainState, memory: Memory, wish: Wish)
     wish.grant()
 
 
-def _outcome(session: Session, memory: Memory, clock: Clock) -> Outcome:
+def _outcome(session: Session, memory: Memory, validation: Validation, clock: Clock) -> Outcome:
     rate = clock.images / clock.training if clock.training else 0.0
     epochs = memory.step // session.per_epoch
-    val = memory.validation[-1] if memory.validation else None
     seconds = time.perf_counter() - clock.start
-    return Outcome(session.run.folder, epochs, memory.step, seconds, session.compile_seconds, rate, val, None)
+    return Outcome(
+        session.run.folder, epochs, memory.step, seconds, session.compile_seconds, rate, validation.last, None
+    )

@@ -23,6 +23,9 @@ from cnncli.train.loop import Session
 from cnncli.train.prepare import Data
 from cnncli.train.trained import DTYPES
 
+EPOCH_STEPS = 50  # at least, with an automatic batch: few steps learn little
+SMALLEST, LARGEST = 16, 1024  # automatic batch: smaller ones leave cores idle, larger ones learn worse at the same rate
+
 
 def placed(config: Config) -> Placement:
     """The devices that a batch is divided among; for ``auto`` those that any power of two is."""
@@ -50,23 +53,27 @@ def room(loaded: Loaded, data: Data, carried: int, place: Placement, events: Eve
 def settled(loaded: Loaded, data: Data, constants: Constants, carried: int, events: Events) -> Loaded:
     """With a number for ``batch_size: auto``: the largest power of two that is estimated to fit into what is free.
 
+    Neither is it more than ``LARGEST``, nor than gives an epoch ``EPOCH_STEPS`` steps (``SMALLEST`` is always allowed).
     The compiled program says what it takes in truth: as long as that is too much, the number is halved.
     """
     if loaded.config.train.batch_size != "auto":
         return loaded
     count = len(data.dataset.train)
     place = placed(loaded.config)
-    free = memory.free_memory(place.mesh.devices.flat[0])
-    may = int(memory.SHARE * free) if free is not None else None
+    device = place.mesh.devices.flat[0]
+    free = memory.free_memory(device)
+    may = int(memory.share(device) * free) if free is not None else None
     need = need_of(loaded, data, carried, place)
-    size = min(need.largest(may) if may is not None else count, 1 << (count.bit_length() - 1))
+    most = 1 << (min(max(count // EPOCH_STEPS, min(SMALLEST, count)), LARGEST).bit_length() - 1)
+    size = min(need.largest(may), most) if may is not None else most
     while size and may is not None and (took := _program_bytes(_with(loaded, size), data, constants)) > may:
         events.note(f"batch_size: {size} would take {in_bytes(took)}, {in_bytes(may)} may be filled")
         size //= 2
     if not size:
         raise MachineError.of(f"not one image a step fits into memory: it takes about {in_bytes(need.of(1))}, "
                               f"{in_bytes(free or 0)} are free", memory.advice(0, 1))  # fmt: skip
-    events.note(f"batch_size: auto is {size}: about {in_bytes(need.of(size))} of {in_bytes(free or 0)} free memory")
+    events.note(f"batch_size: auto is {size}: about {in_bytes(need.of(size))} of {in_bytes(free or 0)} free memory, "
+                f"{-(-count // size):,} steps an epoch")  # fmt: skip
     return _with(loaded, size)
 
 

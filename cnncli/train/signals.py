@@ -1,4 +1,8 @@
-"""SIGINT and SIGTERM as a wish to stop, granted at the next safe point; a second one ends the process at once."""
+"""SIGINT, SIGTERM and SIGHUP as a wish to stop, granted at the next safe point; a second one ends the process at once.
+
+SIGHUP says that the terminal was closed. It is left alone where it is ignored (``nohup``), and is never a second one:
+a shell and the system may both send it, and service managers send it after SIGTERM.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,16 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Interrupted(Exception):  # noqa: N818 (a wish, not an error)
-    """Training stopped as asked; everything up to here is saved. ``exit_code``: 130 or 143.
+    """Training stopped as asked; everything up to here is saved. ``exit_code``: 130, 143 or 129.
 
     ``trained``: all steps were done, only the last measurement was not.
     """
@@ -52,7 +56,7 @@ class Wish:
 
 @contextmanager
 def stop_wish() -> Iterator[Wish]:
-    """Catch SIGINT and SIGTERM inside the block."""
+    """Catch SIGINT, SIGTERM and SIGHUP inside the block."""
     wish = Wish()
 
     def handle(signum: int, frame: FrameType | None) -> None:
@@ -60,7 +64,8 @@ def stop_wish() -> Iterator[Wish]:
         if not wish.patient:
             wish.grant()
 
-    before = {signum: signal.signal(signum, handle) for signum in SIGNALS}
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    before = {signum: signal.signal(signum, handle) for signum in SIGNALS if signum != signal.SIGHUP or not ignored}
     try:
         with _second_one_ends():
             yield wish
@@ -90,11 +95,13 @@ def _watch(ours: socket.socket) -> None:
     count = 0
     while received := ours.recv(16):
         for signum in received:
-            if signum not in SIGNALS:
+            if signum not in SIGNALS or (signum == signal.SIGHUP and count):
                 continue
             count += 1
-            if count > 1:
-                if os.isatty(1):
+            with suppress(OSError):  # the terminal may be closed
+                if count > 1 and os.isatty(1):
                     os.write(1, SHOW_CURSOR)  # a bar may have hidden it
+                if count == 1:
+                    os.write(2, b"stopping at the next safe point; once more to stop at once\n")
+            if count > 1:
                 os._exit(128 + signum)
-            os.write(2, b"stopping at the next safe point; once more to stop at once\n")

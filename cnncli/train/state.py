@@ -3,16 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import numpy as np
 from jax import Array
+from pydantic import Field
 
 from cnncli.errors import CheckpointError
 from cnncli.model import Arrays, Weights
+from cnncli.runs.strict import Count, Figures, Finite, Strict
 
 EMA, PREPROCESS = "ema.", "preprocess."
+RESTORES = 3  # times that a training may go back
+
+
+class Tally(Strict):
+    """Sums over steps, in Python floats in step order, so that they do not depend on how steps were grouped."""
+
+    loss: Finite
+    correct: Annotated[int, Field(ge=0, le=1 << 51)]
+    steps: Count
+
+    @classmethod
+    def empty(cls) -> Tally:
+        """Of no steps."""
+        return cls(loss=0.0, correct=0, steps=0)
+
+    def add(self, losses: np.ndarray, correct: np.ndarray) -> None:
+        """More steps."""
+        for value in losses.tolist():
+            self.loss += value
+        self.correct += int(correct.sum())
+        self.steps += len(losses)
+
+    def means(self, batch_size: int) -> dict[str, float]:
+        """Loss and accuracy per example."""
+        return {"loss": self.loss / self.steps, "accuracy": self.correct / (self.steps * batch_size)}
+
+
+class Memory(Strict):
+    """What the loop remembers besides the weights; goes into state.json and comes back on resume."""
+
+    step: Count
+    epoch: Tally
+    log: Tally
+    # Times that training went back because it diverged; each halves the learning rate. Format 1 has none.
+    restores: Annotated[int, Field(ge=0, le=RESTORES)] = 0
+
+    @classmethod
+    def at_start(cls) -> Memory:
+        """Before the first step."""
+        return cls(step=0, epoch=Tally.empty(), log=Tally.empty())
+
+
+class SavedState(Memory):
+    """state.json: what the loop remembers, and what whoever uses the network must know."""
+
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    image_shape: Annotated[tuple[Annotated[int, Field(ge=1, le=1 << 20)], ...], Field(min_length=1, max_length=3)]
+    validation: tuple[Figures, ...] = ()  # in formats 1 and 2; metrics.jsonl has the same
 
 
 class TrainState(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,26 +11,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from pydantic import BaseModel, PositiveInt
+from pydantic import TypeAdapter
 
 from cnncli.config.load import Loaded, load
-from cnncli.data.augment import named
-from cnncli.data.preprocess import Constants, constants_fit, value_steps
-from cnncli.errors import CheckpointError, Place
+from cnncli.data.augment import augmented_shape, named
+from cnncli.data.preprocess import Constants, constants_fit, shape_after, value_steps
+from cnncli.errors import CheckpointError, Place, ShapeError
 from cnncli.model import Arrays, Model, Weights
 from cnncli.runs import checkpoint, directory
 from cnncli.runs.checkpoint import Contents
+from cnncli.runs.strict import validated
 from cnncli.train.events import Events
-from cnncli.train.state import weights_from_arrays
+from cnncli.train.state import SavedState, weights_from_arrays
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "auto": jnp.float32}  # auto: until it is settled
-
-
-class Told(BaseModel):
-    """What state.json tells whoever uses the network."""
-
-    classes: tuple[str, ...]
-    image_shape: tuple[PositiveInt, ...]
 
 
 @dataclass(frozen=True)
@@ -43,13 +38,18 @@ class Trained:
     weights: Weights
     average: Arrays
     constants: Constants
-    classes: tuple[str, ...]
+    state: SavedState
     contents: Contents
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Their names."""
+        return self.state.classes
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
         """Shape of one image as the data source gave it, before preprocessing."""
-        return tuple(self.contents.state["image_shape"])
+        return self.state.image_shape
 
     @property
     def shipped(self) -> Weights:
@@ -72,7 +72,7 @@ def open_trained(path: Path, which: str = "best", events: Events = Events()) -> 
         trained, damaged = first_sound(run, loaded, which)
         for _, why in damaged:
             events.note(f"{why} Using {trained.checkpoint.name}.")
-    if not all(np.isfinite(array).all() for arrays in trained.shipped for array in arrays.values()):
+    if not all(np.isfinite(array).all() for array in jax.tree.leaves((trained.shipped, trained.constants))):
         events.note(f"{trained.checkpoint} has weights that are not finite")
     return trained
 
@@ -114,13 +114,29 @@ def open_checkpoint(run: directory.Run, loaded: Loaded, folder: Path) -> Trained
         weights, average, constants = weights_from_arrays(contents.params, template, bool(loaded.config.train.ema))
     except CheckpointError as error:
         raise CheckpointError.of(str(error), place=Place(str(folder))) from None
-    try:
-        told = Told(**{name: contents.state.get(name) for name in ("classes", "image_shape")})
-    except ValueError:
-        raise CheckpointError.of("does not name classes and the shape of an image",
-                                 place=Place(str(folder / "state.json"))) from None  # fmt: skip
     _require_constants(loaded, constants, folder)
-    return Trained(run, folder, loaded, model, weights, average, constants, told.classes, contents)
+    state = _state(loaded, contents, folder)
+    return Trained(run, folder, loaded, model, weights, average, constants, state, contents)
+
+
+def _state(loaded: Loaded, contents: Contents, folder: Path) -> SavedState:
+    """state.json, held against the config."""
+    config, place = loaded.config, Place(str(folder / checkpoint.FILES[2]))
+    state = validated(TypeAdapter(SavedState), json.dumps(contents.state).encode(), place)
+    width, count = loaded.graph.output.shape[0], len(state.classes)
+    if width not in config.train.loss.widths(count):
+        raise CheckpointError.of(f"has {count}, the network gives {width} outputs", place=place, path="classes")
+    try:
+        shape = augmented_shape(config.data.augment, shape_after(config.data.preprocess, state.image_shape))
+    except ShapeError as error:
+        raise CheckpointError.of(str(error), place=place, path="image_shape") from None
+    if shape != loaded.graph.input_shape:
+        raise CheckpointError.of(f"gives an input of {shape}, the network takes {loaded.graph.input_shape}",
+                                 place=place, path="image_shape")  # fmt: skip
+    for name, tally in (("epoch", state.epoch), ("log", state.log)):
+        if tally.steps > state.step or tally.correct > tally.steps * config.train.batch_size:
+            raise CheckpointError.of(f"counts more than {state.step} steps give", place=place, path=name)
+    return state
 
 
 def _require_constants(loaded: Loaded, constants: Constants, folder: Path) -> None:

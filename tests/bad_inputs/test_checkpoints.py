@@ -1,7 +1,7 @@
 """Bad checkpoints through the command line: exit code 5, the file by its name, one line, nothing changed."""
 
-import hashlib
 import json
+import os
 import pickle
 import shutil
 import struct
@@ -10,49 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import FOREIGN, runner
-from safetensors.numpy import load, save
-
-CONFIG = """\
-data: {source: digits, preprocess: [standardize]}
-model: {input: [8, 8, 1], layers: [{fc: 10}, softmax]}
-train: {epochs: 2, batch_size: 512, optimizer: {sgd: {lr: 0.1, momentum: 0.9}}}
-"""
-PARAMS, SLOTS, STATE, MANIFEST = "params.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A folder with a run of two epochs, to be copied."""
-    folder = tmp_path_factory.mktemp("trained")
-    (folder / "x.yaml").write_text(CONFIG)
-    from cnncli.config.load import load as read
-    from cnncli.train.events import Events
-    from cnncli.train.start import train
-
-    train(read(folder / "x.yaml"), folder / "runs", Events())
-    return folder
-
-
-@pytest.fixture
-def newest(trained, tmp_path, monkeypatch):
-    """The newest checkpoint of a copy of the run, as the command line calls it."""
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return max(Path("runs/x-1/checkpoints").iterdir())
+from signing import MANIFEST, PARAMS, SLOTS, STATE, signed, tensors
 
 
 @pytest.fixture
 def cnn(monkeypatch, capsys):
     return runner(monkeypatch, capsys)
-
-
-def signed(folder: Path, name: str, content: bytes) -> None:
-    """Put ``content`` there, and make the manifest vouch for it (in format 1, which does not vouch for itself)."""
-    (folder / name).write_bytes(content)
-    manifest = json.loads((folder / MANIFEST).read_text())
-    manifest["files"][name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    manifest.pop("sha256", None)
-    (folder / MANIFEST).write_text(json.dumps(manifest | {"format": 1}))
 
 
 def header(text: str, length: int | None = None) -> bytes:
@@ -79,16 +42,6 @@ def listed(name: str):
         manifest(files=files)(folder)
 
     return change
-
-
-def tensors(change):
-    """Weights changed, and signed again."""
-
-    def apply(folder: Path) -> None:
-        arrays = load((folder / PARAMS).read_bytes())
-        signed(folder, PARAMS, save(change(arrays)))
-
-    return apply
 
 
 def linked(folder: Path) -> None:
@@ -121,6 +74,17 @@ def only(*names: str):
                 path.unlink()
 
     return remove
+
+
+def stated(change):
+    """The state changed in place, and signed again."""
+
+    def apply(folder: Path) -> None:
+        state = json.loads((folder / STATE).read_text())
+        change(state)
+        signed(folder, STATE, json.dumps(state).encode())
+
+    return apply
 
 
 ONE = '"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}'
@@ -158,7 +122,7 @@ CHECKPOINTS = [
     ("manifest that is NaN-valued", lambda c: (c / MANIFEST).write_text("NaN"), MANIFEST, "is not a JSON object"),
     ("step that is NaN", manifest(step=float("nan")), MANIFEST, "does not list the files"),
     ("manifest of 100 MB", lambda c: (c / MANIFEST).write_bytes(b" " * 100_000_000), MANIFEST, "is over 1 MiB"),
-    ("state without classes", lambda c: signed(c, STATE, b'{"step": %d}' % int(c.name[5:])), STATE, "classes"),
+    ("state without classes", stated(lambda state: state.pop("classes")), STATE, "classes: is missing"),
 ]  # fmt: skip
 
 
@@ -247,3 +211,21 @@ def test_resume_with_other_data(cnn, newest):
     outcome = cnn("train", "--resume", "runs/x-1", "train.epochs=3")
     assert outcome.code == 5
     assert "the data is not the data of this run" in outcome.err
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "timing.jsonl", "lock.json"])
+def test_a_pipe_in_the_place_of_a_runs_file(newest, cnn, name):
+    """It would wait for a writer."""
+    path = Path("runs/x-1", name)
+    path.unlink()
+    os.mkfifo(path)
+    outcome = cnn("train", "--resume", "runs/x-1", "train.epochs=3")
+    assert outcome.code == 5, outcome
+    assert outcome.errors[-1] == f"{path}  cannot be read: it is a pipe, not a plain file"
+
+
+def test_a_run_whose_figures_are_too_large(newest, cnn, monkeypatch):
+    monkeypatch.setattr("cnncli.runs.directory.MAX_LINES", 20)
+    outcome = cnn("train", "--resume", "runs/x-1", "train.epochs=3")
+    assert outcome.code == 5, outcome
+    assert outcome.errors[-1] == "runs/x-1/metrics.jsonl  has more than 20 bytes"

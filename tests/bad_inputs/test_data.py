@@ -194,3 +194,26 @@ def test_debug_shows_where(cnn, monkeypatch):
     outcome = cnn("train", "x.yaml")
     assert outcome.code == 3
     assert "Traceback" in outcome.err
+
+
+@pytest.mark.parametrize("command", ["data", "train"])
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [("scandir", "pets/train/cat"), ("stat", "pets/train/cat/1.png"), ("open", "pets/train/cat/1.png")],
+    ids=["folder", "folder that may be listed only", "picture"],
+)
+def test_what_may_not_be_read_is_named(cnn, monkeypatch, command, call, name):
+    """The system's refusal is put in its place: permissions do not bind who runs the tests as root."""
+    real = getattr(os, call)
+
+    def refuse(path, *arguments, **options):
+        if str(path) == name:
+            raise PermissionError(13, "Permission denied", name)
+        return real(path, *arguments, **options)
+
+    pets()
+    config(FOLDER)
+    monkeypatch.setattr(os, call, refuse)
+    outcome = cnn(command, "x.yaml")
+    assert outcome.code == 3, outcome
+    assert f"error: {name}  cannot be read: permission denied" in outcome.err.splitlines()

@@ -1,6 +1,7 @@
 """YAML text: what is refused and where, what is read and how. ``¦`` marks the place that must be named."""
 
 import math
+import os
 
 import pytest
 from hypothesis import example, given, settings
@@ -77,11 +78,15 @@ def test_refused_bytes(refused, content, message):
 def test_refused_paths(cnn, tmp_path):
     (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    (tmp_path / "zeros.yaml").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe.yaml")
     hint = "`cnn init NAME` writes a starter config."
     assert cnn("inspect", "none.yaml").errors == [f"none.yaml  no such file. {hint}"]
     assert cnn("inspect", "none/x.yaml").errors == [f"none/x.yaml  no such file. {hint}"]
     assert cnn("inspect", "folder.yaml").errors == ["folder.yaml  is a directory, not a YAML file"]
     assert cnn("inspect", "loop.yaml").errors == ["loop.yaml  cannot be read: too many levels of symbolic links"]
+    assert cnn("inspect", "pipe.yaml").errors == ["pipe.yaml  cannot be read: it is a pipe, not a plain file"]
+    assert cnn("inspect", "zeros.yaml").errors == ["zeros.yaml  cannot be read: it is a device, not a plain file"]
     assert cnn("inspect", "lenet").errors == ["lenet  no such file, run or shipped config. Did you mean lenet5?"]
     long = cnn("inspect", "x" * 5000 + ".yaml")
     assert long.code == 2

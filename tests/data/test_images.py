@@ -5,6 +5,7 @@ import io
 import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -108,9 +109,54 @@ def test_exif_orientation(tmp_path, form, value):
     assert decode(tmp_path / "a", 3, (8, 6)).shape == (8, 6, 3)
 
 
+def many_scans(side, count):
+    """A progressive JPEG whose last scan is there ``count`` times more."""
+    data = encoded("JPEG", Image.new("RGB", (side, side), (9, 99, 199)), progressive=True)
+    return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * count + data[-2:]
+
+
+def test_too_many_scans(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(many_scans(3000, 20))
+    assert decode(tmp_path / "a.jpg", 1, (8, 8)).shape == (8, 8, 1)
+    for side, count in ((3000, 1000), (8, 1000)):
+        (tmp_path / "a.jpg").write_bytes(many_scans(side, count))
+        with pytest.raises(DataError, match=f"has 1,0.. scans of {side:,} x {side:,} pixels"):
+            decode(tmp_path / "a.jpg", 3)
+
+
+@pytest.mark.parametrize(
+    "segments", [b"\xff\xe0\0\2" * 70_000, (b"\xff\xe1\xff\xff" + b"Exif\0\0" + bytes(65527)) * 20]
+)
+def test_too_many_segments(tmp_path, segments):
+    data = encoded("JPEG")
+    (tmp_path / "a.jpg").write_bytes(data[:2] + segments + data[2:])
+    with pytest.raises(DataError, match="more segments or EXIF than any program writes"):
+        decode(tmp_path / "a.jpg", 3)
+
+
+def test_addresses_are_not_read(tmp_path):
+    for address in ("http://example.com/a.png", "https://example.com/a.png", "s3://pictures/a.png", "file:///a.png"):
+        with pytest.raises(DataError, match=r"is an address, not a file on this machine\. Download"):
+            decode(Path(address), 3)
+    with pytest.raises(DataError, match="no such file"):
+        decode(tmp_path / "a:b.png", 3)
+
+
+def test_a_picture_that_may_not_be_read(tmp_path, monkeypatch):
+    path = saved(tmp_path / "a.png", Image.fromarray(RAMP))
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(DataError, match="cannot be read: permission denied") as caught:
+        decode(path, 3)
+    assert str(caught.value).startswith(str(path))
+
+
 @given(st.binary(max_size=80), st.sampled_from([b"", b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08"]))
 def test_orientation_of_any_bytes(data, head):
-    assert orientation(head + data) in range(1, 9)
+    assert orientation(head + data, data) in range(1, 9)
     assert turn(RAMP, orientation(head + data)).shape in ((6, 8, 3), (8, 6, 3))
 
 

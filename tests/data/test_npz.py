@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -12,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cnncli.data import files
-from cnncli.data.npz import Npz
+from cnncli.data.files import open_file
+from cnncli.data.npz import Npz, read_npz
 from cnncli.errors import DataError, MachineError
 
 same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
@@ -149,6 +151,60 @@ def test_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "available_memory", lambda: 1_000_000)
     with pytest.raises(MachineError, match=r"take 10.0 MB of memory, 1.0 MB are free"):
         Npz(path=str(tmp_path / "a.npz")).load(None, lambda *_: None)
+
+
+def bomb(method, size, promised=None):
+    """x_train.npy of ``size`` zeros, packed by ``method``; it says that it holds ``promised`` bytes."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (1, size)})
+        with archive.open("x_train.npy", "w") as member:
+            member.write(header.getvalue())
+            for _ in range(size >> 20):
+                member.write(bytes(1 << 20))
+    data = out.getvalue()
+    if promised:
+        at = data.index(b"PK\1\2") + 24
+        data = data[:at] + struct.pack("<I", promised) + data[at + 4 :]
+    return data
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_packed_in_ways_that_know_no_bound(tmp_path, method):
+    """A few kB of bzip2 unpack to gigabytes at once, whatever is promised."""
+    data = bomb(method, 16 << 20, promised=1000)
+    assert len(data) < 12_000
+    (tmp_path / "a.npz").write_bytes(data)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"x_train\.npy is packed in a way that NumPy does not write"):
+        Npz(path=str(tmp_path / "a.npz")).load(None, lambda *_: None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+@pytest.mark.parametrize("promised", [1000, 1 << 31])
+def test_deflated_bombs(tmp_path, promised):
+    """What is promised bounds what is unpacked, and the file's size what is promised."""
+    (tmp_path / "a.npz").write_bytes(bomb(zipfile.ZIP_DEFLATED, 16 << 20, promised))
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"promises|is damaged"):
+        Npz(path=str(tmp_path / "a.npz")).load(None, lambda *_: None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+def test_an_array_is_in_memory_once_while_it_is_read(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", x_train=np.zeros((2, 1 << 24), np.uint8), y_train=Y)
+    with open_file(tmp_path / "a.npz") as stream:
+        tracemalloc.start()
+        arrays = read_npz(stream, tmp_path / "a.npz")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert arrays["x_train"].nbytes == 32 << 20
+    assert peak < 40 << 20
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

@@ -7,7 +7,7 @@ import signal
 import pytest
 from disk import ERRORS, Disk, Killed, leaves, require_intact
 
-from cnncli.errors import CheckpointError, ConfigError, MachineError
+from cnncli.errors import CheckpointError, MachineError
 from cnncli.runs import checkpoint
 from cnncli.train import loop, start
 from cnncli.train.events import Events
@@ -47,10 +47,6 @@ def finish(run, tiny_run, root):
     """Resume, or where nothing was committed, start anew."""
     try:
         return start.resume(run, [], Events()).run
-    except ConfigError as error:
-        if "the run is finished" not in str(error):
-            raise
-        return run
     except CheckpointError as error:
         if not any(words in str(error) for words in ("no such run", "no resolved.yaml", "no checkpoint")):
             raise

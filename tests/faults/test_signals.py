@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM at any stage: saved, the right exit code, the resume command; what is resumed is the same."""
+"""SIGINT, SIGTERM and SIGHUP at any stage: saved, the right exit code, the way on; what is resumed is the same."""
 
 import os
 import signal
@@ -13,9 +13,9 @@ from cnncli.errors import ConfigError
 from cnncli.runs import checkpoint
 from cnncli.train import loop, start
 from cnncli.train.events import Events
-from cnncli.train.signals import Interrupted
+from cnncli.train.signals import Interrupted, stop_wish
 
-CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
 def once(signum, real):
@@ -117,6 +117,28 @@ def test_a_second_signal_ends_at_once_even_while_compiling(tmp_path, signum):
         assert time.monotonic() - began < 1.0
         assert "compiled" not in child.stdout.read()
     assert [each.step for each in checkpoint.manifests(tmp_path / "runs/deep-1/checkpoints")] == [0]
+
+
+def test_a_closed_terminal_is_one_wish_however_often_it_is_told(zygote, tiny_yaml, tmp_path):
+    child = zygote.cnn("train", tiny_yaml, "train.epochs=100000", "train.save_every=1000 epochs", cwd=tmp_path)
+    until(lambda: "compiled in" in child.said())
+    for _ in range(3):
+        child.kill(signal.SIGHUP)
+        time.sleep(0.002)
+    assert child.wait() == 129
+    assert child.said().splitlines()[-1] == "next    cnn train --resume runs/tiny-1"
+    assert checkpoint.manifests(tmp_path / "runs/tiny-1/checkpoints")[-1].step > 0
+
+
+def test_where_a_closed_terminal_is_ignored_it_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does
+    try:
+        with stop_wish() as wish:
+            signal.raise_signal(signal.SIGHUP)
+        assert not wish.signum
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.slow

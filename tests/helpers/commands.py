@@ -1,6 +1,7 @@
 """``cnn`` in this process, as it would be typed."""
 
 import re
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,8 +32,12 @@ def runner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
     def run(*arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["cnn", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            with pytest.raises(SystemExit) as left:
+                main()
+        finally:
+            signal.signal(signal.SIGINT, handler)
         streams = capsys.readouterr()
         return Outcome(left.value.code or 0, streams.out, streams.err)
 

@@ -9,9 +9,10 @@ from cnncli.runs import checkpoint
 
 
 def leaves(run: Path) -> dict[str, bytes]:
-    """The last checkpoint and the metrics: what must not depend on interruptions."""
-    files = [*sorted(checkpoint.folders(run / "checkpoints")[-1].iterdir()), run / "metrics.jsonl"]
-    return {path.name: path.read_bytes() for path in files}
+    """All checkpoints and the metrics: what must not depend on interruptions. A damaged checkpoint was set aside."""
+    folders = [each for each in (run / "checkpoints").iterdir() if not each.name.startswith("damaged-")]
+    files = [run / "metrics.jsonl", *(path for folder in folders for path in folder.iterdir())]
+    return {str(path.relative_to(run)): path.read_bytes() for path in files}
 
 
 class Killed(BaseException):

@@ -19,17 +19,18 @@ from random import Random
 import jax
 import numpy as np
 from PIL import Image
+from pydantic import TypeAdapter
 
 from cnncli.config.load import load
 from cnncli.data.cifar import Cifar10, read_archive
 from cnncli.data.idx import read_idx
 from cnncli.data.images import decode
 from cnncli.data.npz import Npz
-from cnncli.errors import CnnError
+from cnncli.errors import CnnError, Place
 from cnncli.runs import checkpoint
+from cnncli.runs.strict import validated
 from cnncli.shipped import shipped
-from cnncli.train.loop import Memory
-from cnncli.train.state import _path, optimizer_from_arrays, weights_from_arrays
+from cnncli.train.state import Memory, SavedState, _path, optimizer_from_arrays, weights_from_arrays
 from cnncli.train.step import make_optimizer
 from cnncli.train.trained import make_model
 
@@ -280,7 +281,7 @@ class Checkpoints:
 
         weights = {**self.template.params, **self.template.state}
         params = save({name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in weights.items()})
-        told = {"classes": ["0", "1"], "image_shape": [2], **dataclasses.asdict(Memory(step=3))}
+        told = {"classes": ["0", "1"], "image_shape": [2], **Memory.at_start().model_dump(), "step": 3}
         parts = (params, save(zeros(self.slots)), json.dumps(told).encode())
         self.parts = dict(zip(checkpoint.FILES, parts, strict=True))
 
@@ -305,8 +306,7 @@ class Checkpoints:
         contents = checkpoint.load(folder)
         weights_from_arrays(contents.params, self.template, self.ema)
         optimizer_from_arrays(self.slots, contents.optimizer)
-        with contextlib.suppress(ValueError):  # told as a CheckpointError by its caller
-            Memory.from_json(contents.state)
+        validated(TypeAdapter(SavedState), json.dumps(contents.state).encode(), Place("state.json"))
 
 
 JSON = [

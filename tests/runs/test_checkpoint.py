@@ -22,6 +22,7 @@ CONTENTS = checkpoint.Contents(
 
 
 def save(folder, step, accuracy=None):
+    folder.mkdir(exist_ok=True)
     contents = checkpoint.Contents(CONTENTS.params, CONTENTS.optimizer, {"step": step})
     return checkpoint.save(folder, contents, None if accuracy is None else {"loss": 1.0, "accuracy": accuracy})
 
@@ -235,12 +236,14 @@ def test_a_runs_folder_that_cannot_be_made_is_a_machine_error(tmp_path):
 
 def test_metrics_lines_after_a_step_are_cut_and_half_lines_dropped(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    for step in (1, 2, 3):
-        directory.append_line(path, {"step": step})
+    lines = [{"kind": "steps", "step": step, "epoch": 1, "lr": 0.1, "loss": 0.5, "accuracy": 1.0} for step in (1, 2, 3)]
+    path.touch()
+    for line in lines:
+        directory.append_line(path, line)
     with open(path, "a", encoding="utf-8") as file:
         file.write('{"step": 4, "lo')
     directory.cut_lines(path, 2)
-    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+    assert path.read_text() == "".join(json.dumps(line) + "\n" for line in lines[:2])
 
 
 def test_replace_file_leaves_the_old_one_when_it_breaks_off(tmp_path, monkeypatch):

@@ -56,7 +56,7 @@ def programs_after(tmp_path, **environment):
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], env={**clean, **environment}, capture_output=True, text=True, timeout=300
     )
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.strip()
 
 
@@ -65,7 +65,12 @@ def test_programs_are_kept_for_the_user_alone(tmp_path):
     assert tmp_path in folder.parents
     for each in (folder, folder.parent, folder.parent.parent):
         assert each.stat().st_mode & 0o777 == 0o700
-    assert any(folder.iterdir())
+    entries = {each: each.read_bytes()[:-1] for each in folder.iterdir()}
+    assert entries
+    for each, damaged in entries.items():
+        each.write_bytes(damaged)
+    programs_after(tmp_path)  # in silence
+    assert all(each.read_bytes() != damaged for each, damaged in entries.items())
     folder.chmod(0o755)  # others may look: not used
     assert programs_after(tmp_path) == "None"
 
@@ -74,3 +79,7 @@ def test_programs_are_kept_where_somebody_says(tmp_path):
     said = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "mine"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     assert programs_after(tmp_path, **said) == "None"
     assert any((tmp_path / "mine").iterdir())
+
+
+def test_a_cache_folder_whose_name_is_no_utf_8_is_not_used(tmp_path):
+    assert programs_after(tmp_path, XDG_CACHE_HOME=os.fsdecode(bytes(tmp_path) + b"/caf\xe9")) == "None"

@@ -106,6 +106,12 @@ def test_max_time_ends_training_after_an_epoch(tiny, tmp_path):
     assert any("max_time" in note for note in heard.notes)
 
 
+def test_max_time_that_is_over_with_the_last_epoch_stops_nothing(tiny, tmp_path):
+    heard = Heard()
+    assert train(tiny("train.max_time=0.001 s", "train.epochs=1"), tmp_path / "runs", heard).epochs == 1
+    assert not any("max_time" in note for note in heard.notes)
+
+
 def test_divergence_names_the_step_and_keeps_the_last_good_checkpoint(tiny, tmp_path):
     config = tiny("train.optimizer={sgd: {lr: 1e38}}", "train.epochs=5", "train.ema=null")
     with pytest.raises(DivergedError, match=r"at step \d+"):
