@@ -165,6 +165,9 @@ void onednn_weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const v
                                          {DNNL_ARG_DIFF_WEIGHTS, at(op.weights, own)},
                                          {DNNL_ARG_SCRATCHPAD, scratchpad(op.scratchpad)}};
     if (into_bias) args.emplace(DNNL_ARG_DIFF_BIAS, at(op.bias, bias_at(part)));
+    // oneDNN sorts bfloat16 columns by their phase of the stride, writes none of a phase that no pixel has, and reads it.
+    size_t room = op.scratchpad.get_size();
+    if (room && c.type == Type::bf16 && c.width < c.geometry[1]) std::memset(scratch(kScratchpad, room), 0, room);
     op.primitive.execute(stream, args);
     if (op.reorders) {
       memory from = at(op.weights, own), to = at(op.plain_weights, kernel_at(part));
