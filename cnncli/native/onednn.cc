@@ -166,6 +166,10 @@ void onednn_weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const v
                                          {DNNL_ARG_DIFF_WEIGHTS, at(op.weights, own)},
                                          {DNNL_ARG_SCRATCHPAD, scratchpad(op.scratchpad)}};
     if (grad_bias) args.emplace(DNNL_ARG_DIFF_BIAS, at(op.bias, bias_at(part)));
+    // oneDNN sorts bfloat16 columns by their place in the stride. It does not write those of a place that no column
+    // has, but reads them.
+    size_t bytes = op.scratchpad.get_size();
+    if (bytes && c.type == Type::bf16 && c.width < c.stride_w) std::memset(scratch(kScratchpad, bytes), 0, bytes);
     op.primitive.execute(stream, args);
     if (op.reorders) {
       memory from = at(op.weights, own), to = at(op.plain_weights, kernel_at(part));

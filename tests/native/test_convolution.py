@@ -105,7 +105,7 @@ def arrays(case, kind=jnp.float32):
     return x, kernel, jnp.asarray(random.standard_normal(groups * outputs if biased else 0), jnp.float32), geometry
 
 
-SAME = ((1, 1), (1, 1))
+SAME, NONE = ((1, 1), (1, 1)), ((0, 0), (0, 0))
 
 
 @settings(max_examples=25, deadline=None)
@@ -146,6 +146,78 @@ def test_bfloat16_within_its_precision(case):
     ours = with_gradients(convolution, x, kernel, bias, geometry)
     theirs = with_gradients(by_taps, x.astype(jnp.float32), rounded, bias, geometry)
     agree(ours, theirs, 2**-8)
+
+
+@st.composite
+def far_padding(draw):
+    """Kernels up to 11x11, padding up to a whole kernel and more: taps and outputs that see padding alone."""
+    groups = draw(st.sampled_from([1, 1, 1, 2, 16]))
+    inputs, outputs = (1, 1) if groups == 16 else (draw(st.sampled_from([1, 3, 16])), draw(st.sampled_from([1, 8, 16])))
+    taps, stride = (tuple(draw(st.integers(1, most)) for _ in "hw") for most in (11, 4))
+    dilation = tuple(1 if s > 1 else draw(st.integers(1, 2)) for s in stride)
+    padding, sides = [], [draw(st.integers(1, 9)) for _ in "hw"]
+    for side, k, d in zip(sides, taps, dilation, strict=True):
+        span = (k - 1) * d + 1
+        before = draw(st.integers(0, span + 1))
+        padding.append((before, max(draw(st.integers(0, span + 1)), span - side - before)))
+    geometry = Convolution(stride, dilation, tuple(padding), groups)
+    return draw(st.integers(1, 3)), sides, groups, inputs, outputs, taps, geometry, draw(st.booleans())
+
+
+@functools.cache
+def nan_everywhere(groups, channels):
+    """Leaves NaN in the memory that the kernels keep from call to call."""
+    x, y = (jnp.full((1, n, n, groups * c), jnp.nan, jnp.bfloat16) for n, c in ((20, channels), (10, 16)))
+    sliding = Sliding((11, 11), (1, 1), (1, 1), NONE, (10, 10))
+    return jax.jit(lambda: calls.weight_gradient(x, y, (11, 11, channels, 16 * groups), (0,), sliding, groups))
+
+
+NARROW = Convolution((1, 4), (1, 1), ((2, 2), (3, 3)), 1)  # two columns, four phases of the stride: two without a pixel
+
+
+def hold_against_float64(case, kind):
+    """All passes on numbers that bfloat16 holds, against PyTorch's."""
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
+    batch, sides, groups, inputs, outputs, taps, geometry, biased = case
+    random, shape = np.random.default_rng(0), (*taps, inputs, groups * outputs)
+    drawn = lambda *shape: random.standard_normal(shape).astype(jnp.bfloat16).astype(np.float32)  # noqa: E731
+    x, kernel, bias = drawn(batch, *sides, groups * inputs), drawn(*shape), drawn(shape[-1] if biased else 0)
+    leaves = [torch.tensor(each, dtype=torch.float64, requires_grad=True) for each in (x, kernel, bias)]
+    (top, bottom), (left, right) = geometry.padding
+    padded = torch.nn.functional.pad(leaves[0].movedim(-1, 1), (left, right, top, bottom))
+    first = leaves[1].movedim((3, 2), (0, 1)).contiguous()
+    y = torch.nn.functional.conv2d(padded, first, None, geometry.stride, 0, geometry.dilation, groups).movedim(1, -1)
+    y = y + leaves[2] if biased else y
+    grad_output = drawn(*y.shape)
+    y.backward(torch.tensor(grad_output, dtype=torch.float64))
+    theirs = [y.detach().numpy(), *(each.grad.numpy() if each.numel() else np.zeros(0) for each in leaves)]
+
+    @jax.jit
+    def all_of(x, kernel, bias, grad_output):
+        y, back = jax.vjp(lambda *arguments: convolution(*arguments, geometry), x, kernel, bias)
+        return y, *back(grad_output)
+
+    nan_everywhere(groups, inputs)()
+    ours = all_of(x.astype(kind), kernel, bias, grad_output.astype(kind))
+    ours = [np.asarray(each, np.float64) for each in ours]
+    agree(ours[:2], theirs[:2], 1e-5 if kind == jnp.float32 else 2**-8)
+    agree(ours[2:], theirs[2:], 1e-5)  # the grads of weights are float32 in both
+
+
+@settings(max_examples=6, deadline=None)
+@example((2, [5, 2], 1, 16, 16, (5, 7), NARROW, True), jnp.bfloat16)
+@example((2, [5, 2], 16, 1, 1, (5, 7), NARROW._replace(groups=16), True), jnp.bfloat16)
+@given(far_padding(), st.sampled_from([jnp.float32, jnp.bfloat16]))
+def test_padding_beyond_the_map_against_float64(case, kind):
+    hold_against_float64(case, kind)
+
+
+@pytest.mark.slow
+@settings(max_examples=400, deadline=None)
+@given(far_padding(), st.sampled_from([jnp.float32, jnp.bfloat16]))
+def test_padding_beyond_the_map_against_float64_at_length(case, kind):
+    hold_against_float64(case, kind)
 
 
 @pytest.mark.parametrize(
