@@ -52,7 +52,8 @@ class BatchNorm(Layer):
 
     @override
     def apply(self, call: Call, *inputs: Array) -> tuple[Array, dict[str, Array]]:
-        (x,), state, scale, bias = inputs, call.state, call.params.get("scale"), call.params.get("bias")
+        (x,) = inputs
+        state, scale, bias = call.state, call.optional("scale"), call.optional("bias")
         if not call.train:
             return normalization.normalize(x, state["mean"], state["var"], scale, bias, self.epsilon), state
         y, mean, var = normalization.batch_norm(x, scale, bias, self.epsilon, call.add, call.relu)
