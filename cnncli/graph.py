@@ -14,8 +14,10 @@ from cnncli.receptive_field import Field
 from cnncli.spec import did_you_mean
 
 INPUT = "input"
+UNKNOWN = ""  # stands for a node whose shape follows from a misfit already noted
 FLOAT_BYTES = 4
 MAX_LAYERS = 20_000
+MAX_MISFITS = 25  # found at once: a screen shows fewer, and looking for what was meant takes a while
 MAX_SIZE = 1 << 40  # values of an output, pixels between two of its places: more is a mistake, and slow to count with
 Location = tuple[int | str, ...]
 
@@ -153,9 +155,6 @@ def build(entries: Entries, input_shape: Shape) -> Graph:
     return Graph(input_shape, main, aux, tuple(builder.heads))
 
 
-UNKNOWN = ""  # stands for a node whose shape follows from a misfit already noted
-
-
 @dataclass
 class _Builder:
     """The wiring that composites see. ``names``: per open list, what ``from:`` can reach."""
@@ -173,10 +172,9 @@ class _Builder:
 
     def head(self, entries: Entries, x: str, weight: float) -> None:
         """Entries that end in an auxiliary classifier, trained with ``weight`` and left out afterwards."""
-        before = set(self.nodes)
-        end = self.run(entries, x)
+        before, end = len(self.nodes), self.run(entries, x)
         if end != UNKNOWN:
-            self.heads.append(Head(end, weight, tuple(name for name in self.nodes if name not in before)))
+            self.heads.append(Head(end, weight, tuple(self.nodes)[before:]))
 
     def run(self, entries: Entries, x: str) -> str:
         """Entries in order; ``from`` reaches back to names of this list and of those around it."""
@@ -300,6 +298,8 @@ class _Builder:
         misfit = Misfit(self.location, message, hint)
         if misfit not in self.misfits:  # a repeat's copies fail alike
             self.misfits.append(misfit)
+        if len(self.misfits) == MAX_MISFITS:
+            raise GraphError(self.misfits)
 
 
 def _place_of(entries: Entries, composite: Composite | None) -> Location:

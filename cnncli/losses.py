@@ -28,6 +28,10 @@ class Loss(Spec):
         """``outputs`` (B, C) or (B, 1) float32, ``labels`` (B,) int32 -> loss (B,) float32."""
         raise TypeError(f"{self.kind} measures nothing")
 
+    def weighted(self, outputs: "Array", labels: "Array", classes: int, class_weights: "Array") -> "Array":
+        """The same (B,), times what the label's class counts in ``class_weights`` (C,)."""
+        return class_weights[labels] * self.per_example(outputs, labels, classes)
+
     def probabilities(self, outputs: "Array") -> "Array":
         """``outputs`` (B, C) or (B, 1) -> class probabilities (B, C) or (B, 2)."""
         import jax
@@ -37,6 +41,9 @@ class Loss(Spec):
 
 class CrossEntropy(Loss):
     """Softmax cross-entropy, -log p(label) in nats, computed from logits. Its gradient is p - y.
+
+    With `class_weights` w and a smoothed target t it is -sum over the classes c of w_c t_c log p_c; the mean of a batch
+    is their sum divided by the sum of the labels' weights. Both as in PyTorch's CrossEntropyLoss.
 
     Example: `cross_entropy: {label_smoothing: 0.1}`
     """
@@ -52,11 +59,21 @@ class CrossEntropy(Loss):
 
     def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
         """-sum target * log softmax(outputs)."""
+        import optax
+
+        return optax.softmax_cross_entropy(outputs, self._target(labels, classes))
+
+    def weighted(self, outputs: "Array", labels: "Array", classes: int, class_weights: "Array") -> "Array":
+        """-sum class_weights * target * log softmax(outputs)."""
+        import optax
+
+        return optax.softmax_cross_entropy(outputs, class_weights[None] * self._target(labels, classes))
+
+    def _target(self, labels: "Array", classes: int) -> "Array":
         import jax
         import optax
 
-        target = optax.smooth_labels(jax.nn.one_hot(labels, classes), self.label_smoothing)
-        return optax.softmax_cross_entropy(outputs, target)
+        return optax.smooth_labels(jax.nn.one_hot(labels, classes), self.label_smoothing)
 
 
 class Focal(Loss):

@@ -5,17 +5,19 @@ Arrays live in flat dicts by the graph's names, ``conv1.kernel``: the names of c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from cnncli.graph import INPUT, Graph, Node
 from cnncli.layers.activation import Relu
-from cnncli.layers.base import Call, Weight, name_hash
+from cnncli.layers.base import Call, Shape, name_hash
+from cnncli.layers.initializers import Initializer
 from cnncli.layers.joins import Add
 
 Arrays = dict[str, Array]
@@ -26,16 +28,6 @@ class Weights(NamedTuple):
 
     params: Arrays
     state: Arrays
-
-
-def draw(declared: dict[str, Weight], key: Array) -> Weights:
-    """Draw the arrays of a layer. Each name has its own key, so a new array moves no other's numbers."""
-    params: Arrays = {}
-    state: Arrays = {}
-    for name, weight in declared.items():
-        array = weight.init.draw(jax.random.fold_in(key, name_hash(name)), weight.shape, weight.fans)
-        (params if weight.trainable and not weight.state else state)[name] = array
-    return Weights(params, state)
 
 
 @dataclass(frozen=True)
@@ -79,6 +71,20 @@ def chains(graph: Graph) -> list[Chain]:
     return list(found.values())
 
 
+Drawing = tuple[Initializer, Shape, tuple[int, int]]  # how an array starts, its shape and fans
+KINDS = 16  # of drawings in one program
+
+
+def _drawer(drawings: Sequence[Drawing]) -> Callable[[Array, np.ndarray], list[Array]]:
+    """``draw(key, hashes)``: an array of each kind; ``hashes`` (len(drawings), 2) uint32: of node and array."""
+
+    def draw(key: Array, hashes: np.ndarray) -> list[Array]:
+        keys = [jax.random.fold_in(jax.random.fold_in(key, node), name) for node, name in hashes]
+        return [init.draw(own, shape, fans) for own, (init, shape, fans) in zip(keys, drawings, strict=True)]
+
+    return draw
+
+
 @dataclass(frozen=True)
 class Model:
     """The network of ``graph``, computing in ``dtype``; weights stay float32."""
@@ -86,15 +92,27 @@ class Model:
     graph: Graph
     dtype: Any = jnp.float32
 
-    def init(self, key: Array) -> Weights:
-        """Draw every array. Each node's key follows from its name, so a new layer moves no other's weights."""
-        params: Arrays = {}
-        state: Arrays = {}
-        for node in self.graph.nodes:
-            drawn = draw(node.weights, jax.random.fold_in(key, name_hash(node.name)))
-            params |= {f"{node.name}.{name}": array for name, array in drawn.params.items()}
-            state |= {f"{node.name}.{name}": array for name, array in drawn.state.items()}
-        return Weights(params, state)
+    def init(self, key: Array, compiler_options: dict[str, Any] | None = None) -> Weights:
+        """Draw every array. Each one's key follows from its names, so a new layer moves no other's weights.
+
+        What is drawn alike is drawn by one program: the time to compile one for all grows with the square of the depth.
+        """
+        alike: dict[Drawing, list[tuple[str, str]]] = {}
+        for node, name, weight in self.graph.weights():
+            alike.setdefault((weight.init, weight.shape, weight.fans), []).append((node, name))
+        as_often: dict[int, list[Drawing]] = {}  # programs draw once of each kind, so they hold kinds that are as many
+        for drawing, names in alike.items():
+            as_often.setdefault(len(names), []).append(drawing)
+        arrays: Arrays = {}
+        for kinds in as_often.values():
+            for first in range(0, len(kinds), KINDS):
+                part = kinds[first : first + KINDS]
+                program = jax.jit(_drawer(part), compiler_options=compiler_options)
+                for names_of_draw in zip(*(alike[drawing] for drawing in part), strict=True):
+                    hashes = np.array([(name_hash(node), name_hash(name)) for node, name in names_of_draw], np.uint32)
+                    arrays |= zip(map(".".join, names_of_draw), program(key, hashes), strict=True)
+        trained = {f"{node}.{name}": weight.trained for node, name, weight in self.graph.weights()}
+        return Weights(*({name: arrays[name] for name in trained if trained[name] is kind} for kind in (True, False)))
 
     def apply(
         self, weights: Weights, images: Array, *, key: Array | None = None, undo: str = ""

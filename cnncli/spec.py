@@ -39,15 +39,19 @@ FIELD_WORDS = {
 # Words elsewhere for what is no field here.
 NO_FIELD = {
     **dict.fromkeys(("in_channels", "in_features", "input_dim", "in_planes"), "It follows from the layer before."),
-    "activation": "The activation is an entry of its own, after this one.",
-    "nonlinearity": "The activation is an entry of its own, after this one.",
     "shuffle": "Training images are always shuffled, by the seed.",
     "device": "JAX chooses: see `cnn doctor`.", "gpu": "JAX chooses: see `cnn doctor`.",
     "metrics": "Loss and accuracy are always measured.",
+    "random_resized_crop.scale": "Write area: 0.08 for a scale of 0.08 to 1.",
+    "random_resized_crop.ratio": "Write aspect: 1.33 for a ratio of 3/4 to 4/3.",
 }  # fmt: skip
 
 # Ours for one thing, elsewhere for another: suggested where one is given what it does not take.
 OTHERWISE = {"linear": "fc"}
+
+
+MANY = 14  # words that are listed where one of them was meant; of more, the FEW nearest are
+FEW = 5
 
 
 def snake_case(name: str) -> str:
@@ -126,7 +130,9 @@ def did_you_mean(word: str, known: Sequence[str], others: Mapping[str, str] | No
     match = nearest(word, known, others)
     if match:
         return f"Did you mean {match}?"
-    return f"Known: {', '.join(sorted(known))}." if known else ""
+    shown = known if len(known) <= MANY else difflib.get_close_matches(snake_case(word), known, n=FEW, cutoff=0)
+    more = f" and {len(known) - FEW} more" if shown is not known else ""
+    return f"Known: {', '.join(sorted(shown))}{more}." if known else ""
 
 
 def describe(value: Any) -> str:
@@ -181,7 +187,8 @@ class Choice:
     def hint(self, kind: str) -> str:
         """Which member was meant by an unknown word. Takes a while: only for errors that are shown."""
         words = {word: name for name, member in self.members.items() for word in member.words}
-        return did_you_mean(kind, list(self.members), words)
+        hint = did_you_mean(kind, list(self.members), words)
+        return f"{hint} `cnn layers` lists all." if " more." in hint else hint
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(self.validate)

@@ -12,13 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from every_layer import EXAMPLES, Example
+from make import draw
 from networks import jit
 
 from cnncli.config.reader import read_value
 from cnncli.graph import build
 from cnncli.layers import LAYERS, Call, Composite, Entry
 from cnncli.layers.activation import LinearActivation
-from cnncli.model import Model, Weights, draw
+from cnncli.model import Model, Weights
 from cnncli.receptive_field import Field
 
 BATCH = 3

@@ -84,7 +84,7 @@ def test_reports_know_little_of_training():
     assert found <= {"cnncli.train.events", "cnncli.train.prepare"}
 
 
-HEAVY = {"jax", "jaxlib", "numpy", "optax", "scipy", "PIL", "matplotlib", "safetensors", "pooch"}
+HEAVY = {"jax", "jaxlib", "numpy", "optax", "scipy", "PIL", "matplotlib", "safetensors", "requests"}
 
 
 def loaded(*arguments: str, code: int = 0) -> set[str]:
@@ -110,6 +110,7 @@ def loaded(*arguments: str, code: int = 0) -> set[str]:
         (["train", "configs/lenet5.yaml", "model.layers[0].conv.kernel=99"], 2, set()),
         (["inspect", "configs/lenet5.yaml", "train.optimizer={adam: {lr: 0.1, beta1: 1}}"], 2, set()),
         (["layers", "conv"], 0, set()),
+        (["layers", "adam"], 0, set()),
         (["schema"], 0, set()),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -292,9 +292,11 @@ def test_correct_counts_the_right_answers(tmp_path):
 WEIGHTS = np.array([0.2, 3.0, 1.5], np.float32)
 
 
-def test_class_weights_are_pytorchs(torch, tmp_path):
-    run, params = objective_of(tmp_path, "[{fc: 3}, softmax]", "optimizer: {sgd: 0.1}", jnp.asarray(WEIGHTS))
-    theirs = torch.nn.CrossEntropyLoss(weight=torch.tensor(WEIGHTS).double())
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_class_weights_are_pytorchs(torch, tmp_path, smoothing):
+    train = f"loss: {{cross_entropy: {{label_smoothing: {smoothing}}}}}, optimizer: {{sgd: 0.1}}"
+    run, params = objective_of(tmp_path, "[{fc: 3}, softmax]", train, jnp.asarray(WEIGHTS))
+    theirs = torch.nn.CrossEntropyLoss(weight=torch.tensor(WEIGHTS).double(), label_smoothing=smoothing)
     expected = in_torch(torch, params, lambda z: theirs(z, torch.tensor(Y).long()))
     same(run(params, X, Targets(jnp.asarray(Y))), expected)
 

@@ -133,21 +133,22 @@ def time(arguments: ConfigArguments, json: JsonOption = False) -> None:
 
 
 def layers(
-    name: Annotated[str | None, typer.Argument(help="One layer's page; all of them in a list unless given.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A layer, optimizer, loss, ..., or a section such as train; a list "
+                                                "of all unless given.")] = None,
     json: JsonOption = False,
-) -> None:
-    """Show the reference: every layer, or one in full.
+) -> None:  # fmt: skip
+    """Show the reference of layers, optimizers, losses and more.
 
-    With its fields, formula, source and example.
+    A page has its fields, formula, source and example.
     """
     from cnncli.report import reference
     from cnncli.report.console import dim, make_console
 
     if json:
-        print_json(reference.page(reference.find(name)) if name else reference.overview())
+        print_json(reference.documents(name) if name else reference.overview())
         return
     console = make_console()
-    console.print(reference.page_text(reference.find(name)) if name else reference.overview_table())
+    console.print(reference.page_text(name) if name else reference.overview_table())
     console.print(dim("next    cnn init mynet" if name else "next    cnn layers conv"))
 
 

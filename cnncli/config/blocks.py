@@ -78,6 +78,8 @@ class _Writer:
         return node.having(None)
 
     def _item(self, item: Node, depth: int) -> Node:
+        if self.stopped:
+            return item.having(None)
         keys = item.value if isinstance(item.value, dict) else [item.value] if isinstance(item.value, str) else []
         name = next((key for key in keys if key in self.definitions), None)
         return self._use(self.definitions[name], item, depth) if name else self.write(item, depth)

@@ -5,17 +5,18 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from cnncli.config import wording
+from cnncli.config import suggest, wording
 from cnncli.config.blocks import NOTE
 from cnncli.config.classes import Location, choices, class_at, fields
 from cnncli.config.reader import Node
 from cnncli.config.schema import Config, DataSettings, ModelSettings, TrainSettings
 from cnncli.errors import Place, Problem
-from cnncli.layers import Entry
+from cnncli.layers import Entry, Layer
 from cnncli.spec import FIELD_WORDS, NO_FIELD, OTHERWISE, Spec, did_you_mean, nearest
 
 _UNION = re.compile(r"int|float|str|bool|.*[\[(-].*")  # how pydantic calls a member of a union of plain types
 WORDED = 100  # errors put in words, each a search for what was meant; a screen shows fewer, the others are counted
+_LAYERS = choices(fields(Entry)["layer"])[0].members
 _ENTRY = ("name", "from")  # what may stand beside a layer
 
 
@@ -25,7 +26,13 @@ def problems_of(errors: list[ErrorDetails], root: Node) -> list[Problem]:
     errors, others = errors[:WORDED], [root.find(error["loc"]) for error in errors[WORDED:]]
     unknown = [error["loc"] for error in errors if error["type"] == "extra_forbidden"]
     meant = {(*loc[:-1], nearest(str(loc[-1]), _known(loc), FIELD_WORDS)) for loc in unknown}
-    left = [error for error in errors if error["type"] != "missing" or error["loc"] not in meant]
+    inner = {error["loc"][:steps] for error in errors for steps in range(1, len(error["loc"]))}
+    torn = {_field(error["loc"])[:-1] for error in errors if str(error["input"]).startswith("(")}
+    left = [error for error in errors if not (
+        (error["type"] == "missing" and error["loc"] in meant)
+        or (error["type"] == "too_short" and error["loc"] in inner)  # what is wrong in a list counts as not there
+        or (error["type"] == "extra_forbidden" and str(error["loc"][-1]).endswith(")") and error["loc"][:-1] in torn)
+    )]  # fmt: skip
     counted = [Problem("is wrong too", node.place, node.path) for node in others]
     return in_order([*(problem for error in left for problem in _problems(error, root)), *counted])
 
@@ -53,12 +60,41 @@ def _problems(error: ErrorDetails, root: Node) -> list[Problem]:
     if kind == "two_layers":
         return _two_layers(node)
     if kind == "unknown_kind":
-        place = node.keys.get(error["ctx"]["kind"])
+        return [_unknown_kind(error, node, root)]
     elif kind == "inner_name":
         place = node.value[error["ctx"]["kind"]].keys.get(error["ctx"]["word"])
     elif kind == "not_a_spec" and len(node.keys) > 1:
         return [_two_specs(error, node)]
-    return [_problem(node, wording.message(error), wording.hint(error), place)]
+    return [_problem(node, wording.message(error), wording.hint(error) or _example(error, root), place)]
+
+
+def _example(error: ErrorDetails, root: Node) -> str:
+    """A value that was right, as it is written: of a list in round brackets, or a field's own example."""
+    location = _field(error["loc"])
+    values, name = root.find(location[:-1]).plain(), str(location[-1])
+    torn = suggest.torn_list(values, name) if isinstance(values, dict) and name in values else ""
+    owner = class_at(Config, location[:-1])
+    info = fields(owner).get(name) if owner else None
+    if not torn and info and info.examples and error["type"] in wording.WRONG_TYPE:
+        torn = suggest.one_line([info.examples[0]])[1:-1]
+    return f"Write {name}: {torn}." if torn else ""
+
+
+def _field(location: Location) -> Location:
+    """A location without pydantic's names for the types that a field's value may have."""
+    cut = next((i for i, step in enumerate(location) if isinstance(step, str) and _UNION.fullmatch(step)), None)
+    return location[:cut]
+
+
+def _unknown_kind(error: ErrorDetails, node: Node, root: Node) -> Problem:
+    kind, choice = error["ctx"]["kind"], error["ctx"]["choice"]
+    place = node.keys.get(kind)
+    hint = ""
+    if place and place.line is None:
+        hint = suggest.override(kind, node.value[kind], root)
+    elif choice.family == Layer.family:
+        hint = suggest.entry(node.plain() if node.keys else {kind: None}, choice.members)
+    return _problem(node, wording.message(error), hint or wording.hint(error), place)
 
 
 def _problem(node: Node, message: str, hint: str = "", place: Place | None = None) -> Problem:
@@ -80,8 +116,13 @@ def _unknown_key(location: Location, root: Node) -> Problem:
             hint = f"It belongs in {home}."
         elif instead := OTHERWISE.get(getattr(owner, "kind", "")):
             hint = f"Did you mean {instead}?"
-        hint = NO_FIELD.get(key, hint)
-    return _problem(parent, f"unknown key '{key}'", hint, parent.keys.get(key))
+        hint = NO_FIELD.get(key) or NO_FIELD.get(f"{getattr(owner, 'kind', '')}.{key}") or hint
+        if owner and issubclass(owner, Layer) and key in suggest.ACTIVATION:
+            hint = suggest.activation(parent.value[key].plain(), _LAYERS)
+    place = parent.keys.get(key)
+    if place and place.line is None and not nearest(key, known, FIELD_WORDS):
+        hint = suggest.override(key, parent.value[key], root) or hint
+    return _problem(parent, f"unknown key '{key}'", hint, place)
 
 
 def _home(key: str) -> str | None:
@@ -109,15 +150,22 @@ def _two_specs(error: ErrorDetails, node: Node) -> Problem:
     second = list(node.keys)[1]
     added = next((key for key, place in node.keys.items() if place.line is None), None)
     hint = f"Write {node.path}={{{added}: ...}} to replace the other." if added else "Keep one."
+    members = choices(fields(class_at(Config, error["loc"][:-1]) or Config)[str(error["loc"][-1])])[0].members
+    kind, wrong = next((key for key in node.value if key in members), None), added or second
+    if kind and wrong not in members and (near := nearest(wrong, list(fields(members[kind])), FIELD_WORDS)):
+        value = suggest.one_line([node.value[wrong].plain()])[1:-1]
+        hint = f"Write {node.path}.{kind}.{near}={value}." if added else f"Write {kind}: {{..., {near}: {value}}}."
     return _problem(node, wording.message(error), hint, node.keys[added or second])
 
 
 def _two_layers(node: Node) -> list[Problem]:
     """An entry with more than one key: two layers, or a word beside the layer that belongs under it."""
-    members = choices(fields(Entry)["layer"])[0].members
+    members = _LAYERS
     block = node.find(("block", "of")).value if "block" in node.value else None  # written out: as the user calls it
     words = [block if isinstance(block, str) and key == "block" else key for key in node.value if key not in _ENTRY]
     layers = [key for key in words if key in members or key == block]
+    if not layers and (hint := suggest.entry(node.plain(), members)):
+        return [_problem(node, f"one entry holds one layer, got {', '.join(words)}", hint)]
     if len(layers) != 1:
         message = f"one entry holds one layer, got {', '.join(words)}"
         return [_problem(node, message, "Begin each with its own -.", node.keys.get(words[1]))]
@@ -125,6 +173,8 @@ def _two_layers(node: Node) -> list[Problem]:
     for word in (word for word in words if word not in layers):
         if nearest(word, inner, FIELD_WORDS):
             hint = f"Indent it further, to stand under {layers[0]}."
+        elif word in suggest.ACTIVATION:
+            hint = suggest.activation(node.value[word].plain(), members)
         else:
             near = nearest(word, _ENTRY)
             hint = f"Did you mean {near}?" if near else "An entry is one layer, and its name and from."

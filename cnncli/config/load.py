@@ -49,8 +49,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     config, errors = _validate(Config, root.plain())
     if problems:
         raise _refused([*problems, *problems_of([each for each in errors if each["loc"][0] != "model"], root)])
-    graph, misfits = _wired(root, errors)
-    found = [*problems_of(errors, root), *misfits, *_data_misfits(root, errors)]
+    graph, misfits = _wired(root, config, errors)
+    found = [*problems_of(errors, root), *misfits, *_data_misfits(root, config, errors)]
     found += [*_output_misfits(config, graph, root), *_too_large(graph, root)]
     if found or not config or not graph:
         raise _refused(found)
@@ -81,13 +81,15 @@ def _validate(model: type[BaseModel], value: Any) -> tuple[Any, list[ErrorDetail
         return None, error.errors(include_url=False)
 
 
-def _wired(root: Node, errors: list[ErrorDetails]) -> tuple[Graph | None, list[Problem]]:
+def _wired(root: Node, config: Config | None, errors: list[ErrorDetails]) -> tuple[Graph | None, list[Problem]]:
     """The graph; or what does not fit, among the layers above the first wrong one."""
-    section = root.find(("model",)).plain()
-    wrong = [error["loc"][2] for error in errors if error["loc"][:2] == ("model", "layers") and len(error["loc"]) > 2]
-    if wrong:
-        section["layers"] = section["layers"][: min(each for each in wrong if isinstance(each, int))]
-    model, _ = _validate(ModelSettings, section)
+    model = config.model if config else None
+    if model is None:
+        section = root.find(("model",)).plain()
+        wrong = [error["loc"][2] for error in errors if error["loc"][:2] == ("model", "layers") and error["loc"][2:]]
+        if wrong:
+            section["layers"] = section["layers"][: min(each for each in wrong if isinstance(each, int))]
+        model, _ = _validate(ModelSettings, section)
     if model is None:
         return None, []
     try:
@@ -113,9 +115,9 @@ def _overridden(node: Node) -> Place | None:
     return next((place for child in node.children() if (place := _overridden(child))), None)
 
 
-def _data_misfits(root: Node, errors: list[ErrorDetails]) -> Iterator[Problem]:
+def _data_misfits(root: Node, config: Config | None, errors: list[ErrorDetails]) -> Iterator[Problem]:
     """Images that do not fit the input, as far as is known before any data is read."""
-    data, _ = _validate(DataSettings, root.find(("data",)).plain())
+    data = config.data if config else _validate(DataSettings, root.find(("data",)).plain())[0]
     if data is None or (shape := data.source.image_shape()) is None:
         return
     for section in ("preprocess", "augment"):
@@ -131,8 +133,11 @@ def _data_misfits(root: Node, errors: list[ErrorDetails]) -> Iterator[Problem]:
     wrong = any(error["loc"][:2] == ("model", "input") or error["loc"] == ("model",) for error in errors)
     if not wrong and shape != (wanted := tuple(node.plain())):
         steps = " after preprocessing" if data.preprocess or data.augment else ""
+        hint = f"Try input: {list(shape)}."
+        if data.source.kind == "inline" and wanted == (*shape, 1):
+            hint = f"Write each number as [number], for one channel; input: {list(shape)} is length x channels."
         yield Problem(f"the input is {times(wanted)}, but {data.source.kind} gives {times(shape)}{steps}",
-                      node.place, node.path, f"Try input: {list(shape)}.")  # fmt: skip
+                      node.place, node.path, hint)  # fmt: skip
 
 
 def _output_misfits(config: Config | None, graph: Graph | None, root: Node) -> Iterator[Problem]:

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cnncli.config.classes import class_at, fields
-from cnncli.config.reader import FORBIDDEN, Node, read_value
+from cnncli.config.reader import FORBIDDEN, MAX_DEPTH, MAX_VALUES, Node, growth, read_value
 from cnncli.config.schema import Config
+from cnncli.config.suggest import SECTIONS
 from cnncli.errors import ConfigError, Place, Problem
 from cnncli.spec import Spec, describe
 
+MAX_SHOWN = 100  # characters of an override in a message
 _PATH = re.compile(r"[^.\[\]=\s]+(\.[^.\[\]=\s]+|\[[0-9]{1,6}\])*")
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
@@ -21,9 +23,11 @@ def apply_overrides(root: Node, overrides: Sequence[str]) -> Node:
         try:
             root = _apply(root, override)
         except ConfigError as error:  # columns inside an override help nobody
-            problems += [replace(problem, place=Place(override)) for problem in error.problems]
+            problems += [replace(problem, place=_place(override)) for problem in error.problems]
     if problems:
         raise ConfigError(problems)
+    if overrides and root.size() > (most := MAX_VALUES * growth(root.place.file)):
+        raise ConfigError.of(f"holds more than {most:,} values with its overrides", "Keep data in files.", root.place)
     return root
 
 
@@ -32,7 +36,16 @@ def _apply(root: Node, override: str) -> Node:
     path = path.strip()
     if not equals or not _PATH.fullmatch(path) or FORBIDDEN.search(path):
         raise ConfigError.of("is not an override", "Write path.to.field=value, as in train.epochs=3.")
-    return _set(root, _steps(path), read_value(text, override, path).at(Place(override)))
+    if len(steps := _steps(path)) > MAX_DEPTH:
+        raise ConfigError.of(f"names a place more than {MAX_DEPTH} deep")
+    home = next((name for name, section in SECTIONS.items() if steps[0] in fields(section)), None)
+    if home and len(steps) > 1 and isinstance(steps[1], int):
+        raise ConfigError.of(f"{steps[0]} stands in {home}", f"Write {home}.{override}.")
+    return _set(root, steps, read_value(text, override, path).at(_place(override)))
+
+
+def _place(override: str) -> Place:
+    return Place(override if len(override) <= MAX_SHOWN else f"{override[: MAX_SHOWN - 3]}...")
 
 
 def _steps(path: str) -> list[str | int]:
@@ -75,6 +88,9 @@ def _opened(node: Node, step: str, value: Node) -> Node:
         return replace(node, value={node.value: word}, keys={node.value: node.place})
     if isinstance(node.value, list):
         raise ConfigError.of(f"{node.path} is a list", f"Write {node.path}[0] for its first item.")
+    owner = class_at(Config, (*_steps(node.path), node.value)) if isinstance(node.value, str) else None
+    if owner and step in fields(owner):
+        raise ConfigError.of(f"{step} belongs to {node.value}", f"Write {node.path}.{node.value}.{step}=...")
     what = f"{node.path} is {describe(node.value)}, which has no {step}"
     raise ConfigError.of(what, f"Write {node.path}=... to replace it.")
 

@@ -20,6 +20,11 @@ from cnncli.errors import ConfigError, Place, Problem
 MAX_BYTES = 1 << 20
 MAX_VALUES = 20_000  # under a second of parsing
 MAX_DEPTH = 64
+# In a run's resolved file every word stands with all its fields and blocks are written out. These times as many bytes
+# and values, and lists and mappings as deep, are what a config within the limits can become there: it reads back.
+RESOLVED = "resolved.yaml"
+RESOLVED_GROWTH = 32
+RESOLVED_DEPTH = 256
 MAX_DIGITS = 19
 MAX_KEY = 100
 
@@ -82,6 +87,10 @@ class Node:
             return list(self.value.values())
         return self.value if isinstance(self.value, list) else []
 
+    def size(self) -> int:
+        """How many values it holds, itself and lists and mappings among them."""
+        return 1 + sum(child.size() for child in self.children())
+
     def at(self, place: Place) -> "Node":
         """The same values, all standing at ``place``."""
         value: Any = self.value
@@ -94,23 +103,28 @@ class Node:
 
 def file_text(path: Path) -> str:
     """The text of a config file. ConfigError (exit 2) where there is none."""
-    place = Place(str(path))
+    place, limit = Place(str(path)), MAX_BYTES * growth(str(path))
     try:
-        content = read_file(path, MAX_BYTES)
+        content = read_file(path, limit)
     except FileNotFoundError:
         raise ConfigError.of("no such file", "`cnn init NAME` writes a starter config.", place) from None
     except IsADirectoryError:
         raise ConfigError.of("is a directory, not a YAML file", place=place) from None
     except OSError as error:
         raise ConfigError.of(f"cannot be read: {(error.strerror or str(error)).lower()}", place=place) from None
-    if len(content) > MAX_BYTES:
-        raise ConfigError.of("is over 1 MiB, which no network needs", place=place)
+    if len(content) > limit:
+        raise ConfigError.of(f"is over {limit >> 20} MiB, which no network needs", place=place)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         column = len(content[content.rfind(b"\n", 0, error.start) + 1 : error.start].decode(errors="replace")) + 1
         raise ConfigError.of("is not UTF-8 text", "Save it as UTF-8.", Place(str(path), line, column)) from None
+
+
+def growth(file: str) -> int:
+    """How many times the limits for written text a file may hold: 1, or more where it is a run's resolved file."""
+    return RESOLVED_GROWTH if Path(file).name == RESOLVED else 1
 
 
 def read_text(text: str, file: str) -> Node:
@@ -143,6 +157,9 @@ def read_value(text: str, file: str, path: str = "") -> Node:
 def _not_yaml(error: yaml.MarkedYAMLError, text: str, file: str) -> ConfigError:
     """PyYAML's complaint in our words."""
     mark, begin = error.problem_mark or error.context_mark, error.context_mark
+    line, column, meant = _missing_sign(error, text.split("\n"))
+    if meant:
+        return ConfigError.of("not YAML: a ':' or a space is missing", f"Write {meant}", Place(file, line, column))
     problem = re.sub("'?<([a-z ]+)>'?", lambda found: _TOKENS.get(found[1], found[1]), error.problem or "")
     problem = problem.replace("end of stream", "end of the text")
     sign = text[begin.index : begin.index + 1] if begin else ""
@@ -154,6 +171,35 @@ def _not_yaml(error: yaml.MarkedYAMLError, text: str, file: str) -> ConfigError:
     elif "mapping values are not allowed" in problem:
         hint = "Is the line indented as the one above? Text with ': ' in it needs quotes."
     return ConfigError.of(f"not YAML: {problem}", hint, _place(file, mark))
+
+
+def _missing_sign(error: yaml.MarkedYAMLError, lines: list[str]) -> tuple[int, int, str]:
+    """The line, column and right form of a line without its ``:``, or a space, which PyYAML blames on a later one."""
+    mark = error.problem_mark.line if error.problem_mark else 0
+    before = next((number for number in range(mark - 1, -1, -1) if lines[number].split("#")[0].strip()), mark)
+    if "could not find expected ':'" in str(error.problem) and error.context_mark:
+        suspects = [(error.context_mark.line, True)]
+    else:
+        colon = "mapping values are not allowed" in str(error.problem) and before < mark
+        suspects = [(mark, False), (before, colon)]
+    for number, colon in suspects:
+        text = lines[number].split(" #")[0].rstrip() if number < len(lines) else ""
+        if meant := _with_sign(text.lstrip(), colon):
+            return number + 1, len(text) - len(text.lstrip()) + 1, meant[:MAX_KEY]
+    return 0, 0, ""
+
+
+def _with_sign(text: str, colon: bool) -> str:
+    """A line with the sign that it lacks, if one is seen; ``colon``: one is missing here or on the next line."""
+    if found := re.fullmatch(r"-(?![\s-])(\w.*)", text):  # -fc: 10
+        return f"- {found[1]}"
+    if found := re.fullmatch(r"(- )?(\w+)\s*([\[{].*)", text):  # optimizer {sgd: 0.1}
+        return f"{found[1] or ''}{found[2]}: {found[3]}"
+    if found := re.fullmatch(r"(- )?([^\W\d]\w*)[:=](\S.*)", text):  # epochs:3
+        return f"{found[1] or ''}{found[2]}: {found[3]}"
+    if colon and (found := re.fullmatch(r"(- )?([^\W\d]\w*)(?:\s+([^:]+))?", text)):  # epochs 3
+        return f"{found[1] or ''}{found[2]}:{' ' + found[3] if found[3] else ''}"
+    return ""
 
 
 class _Reading:
@@ -177,6 +223,8 @@ class _Reading:
     def _allowed(self, events: Iterator[yaml.Event]) -> Iterator[yaml.Event]:
         """Events of values; refuses what the subset leaves out."""
         depth = documents = 0
+        grown = growth(self.file)
+        max_values, max_depth = MAX_VALUES * grown, MAX_DEPTH if grown == 1 else RESOLVED_DEPTH
         for values, event in enumerate(events):
             self.place = place = _place(self.file, event.start_mark)
             if anchor := getattr(event, "anchor", None):
@@ -189,10 +237,10 @@ class _Reading:
             if documents > 1:
                 raise ConfigError.of("a second document begins", "One file is one config.", place)
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_DEPTH:
-                raise ConfigError.of(f"nested more than {MAX_DEPTH} deep", place=place)
-            if values > MAX_VALUES:
-                raise ConfigError.of(f"holds more than {MAX_VALUES:,} values", "Keep data in files.", place)
+            if depth > max_depth:
+                raise ConfigError.of(f"nested more than {max_depth} deep", place=place)
+            if values > max_values:
+                raise ConfigError.of(f"holds more than {max_values:,} values", "Keep data in files.", place)
             if isinstance(event, (yaml.NodeEvent, yaml.CollectionEndEvent)):
                 yield event
 

@@ -85,9 +85,11 @@ class TrainSettings(Settings):
     optimizer: AnyOptimizer = Field(description="sgd, or an Optax optimizer by its name")
     schedule: AnySchedule = Field(Constant(), description="how the learning rate goes over time")
     clip_norm: PositiveFloat | None = Field(None, description="longest gradient (global L2 norm); longer are scaled")
-    ema: float | None = Field(None, gt=0, lt=1, description="decay of a moving average of the weights, which is what "
-                              "is evaluated and shipped")  # fmt: skip
-    early_stop: EarlyStop | None = Field(None, description="stop when validation no longer gets better")
+    ema: float | None = Field(None, gt=0, lt=1, examples=[0.999], description="decay of a moving average of the "
+                              "weights, which is what is evaluated and shipped")  # fmt: skip
+    early_stop: EarlyStop | None = Field(
+        None, examples=[{"patience": 3}], description="stop when validation no longer gets better"
+    )  # fmt: skip
     max_time: LongTime | None = Field(None, description="stop after the epoch in which this much time has passed")
     precision: Literal["float32", "bfloat16", "auto"] = Field(
         "float32", description="of the computation; weights are float32. auto: bfloat16 where the hardware multiplies "

@@ -8,6 +8,7 @@ from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ErrorType
 
 from cnncli.config.reader import scalar
+from cnncli.config.suggest import number_list
 from cnncli.spec import describe, nearest
 
 _EXPECTED = {
@@ -68,6 +69,8 @@ def hint(error: ErrorDetails) -> str:
         return str(context["hint"])
     if kind == "unknown_kind":
         return str(context["choice"].hint(context["kind"]))
+    if listed := number_list(value):
+        return f"Write {listed}."
     if isinstance(value, str) and value.startswith("$"):
         return "A $parameter stands only inside a block."
     if kind in ("int_type", "int_from_float", "float_type"):

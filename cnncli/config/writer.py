@@ -4,13 +4,24 @@ from typing import Any
 
 import yaml
 
-from cnncli.config.reader import FORBIDDEN, scalar
+from cnncli.config.reader import FORBIDDEN, MAX_BYTES, RESOLVED_GROWTH, scalar
 from cnncli.errors import ConfigError
 
 
 def to_yaml(value: Any) -> str:
-    """Plain data as YAML, keys in the order given."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+    """Plain data as YAML, keys in the order given. ConfigError for more text than the reader takes."""
+    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+    if len(text.encode()) > MAX_BYTES * RESOLVED_GROWTH:
+        raise ConfigError.of("with every default filled in, the config is longer than can be read again",
+                             "Nest fewer layers inside each other.")  # fmt: skip
+    return text
+
+
+def one_line(value: Any) -> str:
+    """Plain data as it is written in one line; a mapping without its outer braces."""
+    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 20, default_flow_style=True)
+    text = text.removesuffix("...\n").strip()
+    return text[1:-1] if isinstance(value, dict) and len(value) == 1 else text
 
 
 class _Dumper(yaml.SafeDumper):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import threading
+import time
 import zlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
     import requests
 
 TIMEOUT = 30  # seconds without a byte
-CHUNK = 1 << 16
+RATE, PATIENCE = 1000, 60  # bytes a second at least, on average over so many seconds
+REPORT_EVERY = 0.1  # seconds
+CHUNK = 1 << 12
+HOPS = 10  # redirections
 CONTENT_LIMIT = 8  # MNIST's files grow at most fivefold when unpacked
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+", description="base URL, the file's name is appended")]
@@ -92,8 +98,6 @@ def find_together(kind: str, dirs: list[Path], files: Sequence[Sequence[str]]) -
 
 def fetch(kind: str, remote: Remote, mirrors: Sequence[str], advice: str, progress: Progress) -> Path:
     """Download to the cache from the first mirror that has the right file. ``advice``: what to do by hand."""
-    from urllib.parse import urlsplit
-
     path = cache_dir(kind) / remote.name
     failures: list[str] = []
     try:
@@ -105,11 +109,21 @@ def fetch(kind: str, remote: Remote, mirrors: Sequence[str], advice: str, progre
                 _fetch_one(f"{base.rstrip('/')}/{remote.name}", remote, path, progress)
                 return path
             except RefusedError as error:
-                failures.append(f"{urlsplit(base).hostname}: {error}")
+                failures.append(f"{_host(base)}: {error}")
     except OSError as error:
         raise MachineError.of(f"cannot write: {reason(error)}", advice, Place(str(path))) from None
     why = f", and could not be fetched ({'; '.join(failures)})" if failures else ", and mirrors: [] forbids to fetch it"
     raise data_error(path, f"{kind} is not on this machine{why}", advice)
+
+
+def _host(base: str) -> str:
+    """A mirror's name in an error: without the user and password that its address may hold."""
+    from urllib.parse import urlsplit
+
+    try:
+        return urlsplit(base).hostname or base
+    except ValueError:  # malformed
+        return base.rpartition("@")[2]
 
 
 def advise(names: Sequence[str], dirs: Sequence[Path]) -> str:
@@ -120,37 +134,100 @@ def advise(names: Sequence[str], dirs: Sequence[Path]) -> str:
 
 def _fetch_one(url: str, remote: Remote, path: Path, progress: Progress) -> None:
     """One mirror: into a temporary sibling, checked, then renamed, so that a cut download leaves nothing behind."""
-    import tempfile
-
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = _temporary(path)
     try:
         with os.fdopen(handle, "wb") as stream:
-            digest = _download(url, _Sink(stream, remote, progress))
-        if digest != remote.sha256 and _content(Path(temporary), remote) != remote.content:
+            digest = _in_time(url, _Sink(stream, remote), progress)
+        if digest != remote.sha256 and _content(temporary, remote) != remote.content:
             raise RefusedError(f"sends another file (SHA-256 {digest[:12]}..., due {remote.sha256[:12]}...)")
         os.replace(temporary, path)
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> tuple[int, Path]:
+    """A new file beside ``path``, locked until it is closed; those that killed downloads left are removed."""
+    import fcntl
+    import tempfile
+
+    for left in path.parent.glob(f".{path.name}.*"):
+        with suppress(OSError), open(left, "ab") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while a download writes there
+            left.unlink()
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with suppress(OSError):  # a file system without locks: nothing is removed there
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.path.exists(name):  # not removed by another's start, before it was locked
+            return handle, Path(name)
+        os.close(handle)
+
+
+def _in_time(url: str, sink: _Sink, progress: Progress) -> str:
+    """``_download`` in a thread that is left alone when the mirror is slower than RATE for PATIENCE seconds.
+
+    A mirror can be slow in every part of its answer, and no library has a limit for the whole.
+    """
+    answer: Future[str] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(_download(url, sink))
+        except BaseException as error:  # told to who waits
+            answer.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    start, before = time.monotonic(), 0
+    while not wait([answer], REPORT_EVERY).done:
+        sink.report(progress)
+        if time.monotonic() - start > PATIENCE:
+            if sink.done - before < RATE * PATIENCE:
+                raise RefusedError(f"sends less than {in_bytes(RATE)} a second")
+            start, before = time.monotonic(), sink.done
+    sink.report(progress)
+    return answer.result()
 
 
 def _download(url: str, sink: _Sink) -> str:
     """The SHA-256 of what the mirror sent into ``sink``."""
-    import pooch
     import requests
+    import urllib3
 
-    # Identity: a server that marks a .gz as "Content-Encoding: gzip" would have it unpacked on the way.
-    downloader = pooch.HTTPDownloader(chunk_size=CHUNK, timeout=TIMEOUT, headers={"Accept-Encoding": "identity"})
     try:
-        downloader(url, sink, None)
-    except requests.RequestException as error:
+        with requests.Session() as session, _answer(session, url) as response:
+            response.raise_for_status()
+            for chunk in response.iter_content(CHUNK):
+                sink.write(chunk)
+    except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
         raise RefusedError(_why(error)) from None
     if sink.done == 0:
         raise RefusedError("sends nothing")
     return sink.digest.hexdigest()
 
 
-def _why(error: requests.RequestException) -> str:
+def _answer(session: requests.Session, url: str) -> requests.Response:
+    """The last response after at most HOPS redirections. The contents of those before are not read."""
+    from urllib.parse import urljoin
+
+    import requests
+
+    # Identity: a server that marks a .gz as "Content-Encoding: gzip" would have it unpacked on the way.
+    session.headers["Accept-Encoding"] = "identity"
+    session.trust_env = False  # else the passwords in .netrc are sent to any host that a config or a mirror names
+    for _ in range(HOPS):
+        # The environment's proxies and certificates still count.
+        settings = requests.Session().merge_environment_settings(url, {}, True, None, None)
+        request = session.prepare_request(requests.Request("GET", url))
+        # Session.send reads the whole content of a redirection, without a limit.
+        response = session.get_adapter(request.url or url).send(request, timeout=TIMEOUT, **settings)
+        if not response.is_redirect:
+            return response
+        with response:
+            url = urljoin(url, session.get_redirect_target(response))
+    raise RefusedError("redirects without end")
+
+
+def _why(error: Exception) -> str:
     """A failed request in a few words."""
     import requests
 
@@ -159,18 +236,19 @@ def _why(error: requests.RequestException) -> str:
         (requests.Timeout, lambda e: f"no answer in {TIMEOUT} s"),
         (requests.exceptions.SSLError, lambda e: "its certificate is not valid"),
         (requests.exceptions.ChunkedEncodingError, lambda e: "the connection was cut"),
+        (requests.exceptions.ContentDecodingError, lambda e: "what it sends cannot be unpacked"),
         (requests.ConnectionError, lambda e: "no connection"),
+        (ValueError, lambda e: "its answer, or an address in it, is malformed"),
     ]
     return next((say(error) for kind, say in words if isinstance(error, kind)), type(error).__name__)
 
 
 @dataclass
 class _Sink:
-    """A file that counts, hashes and reports what is written, and refuses far more than is due."""
+    """A file that counts and hashes what is written, and refuses far more than is due."""
 
     stream: BinaryIO
     remote: Remote
-    progress: Progress
     done: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
@@ -181,10 +259,10 @@ class _Sink:
             raise RefusedError(f"sends more than the {in_bytes(self.remote.size)} of the file")
         self.stream.write(chunk)
         self.digest.update(chunk)
-        self.progress(f"fetching {self.remote.name}", self.done, self.remote.size)
 
-    def flush(self) -> None:
-        """The file is flushed once, when it closes."""
+    def report(self, progress: Progress) -> None:
+        """How much there is."""
+        progress(f"fetching {self.remote.name}", self.done, self.remote.size)
 
 
 def _content(path: Path, remote: Remote) -> str | None:

@@ -30,6 +30,7 @@ from cnncli.errors import DataError
 if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 256 << 20
@@ -115,7 +116,7 @@ def _png_header(data: bytes) -> Header:
 
 def _jpeg_header(data: bytes) -> Header:
     """Walk the segments (ITU T.81, B.1 and B.2)."""
-    at, exif, xmp, frame, scans, segments = 2, b"", b"", b"", 0, 0
+    at, exif, xmp, frame, begin, scans, segments = 2, b"", b"", b"", 0, 0, 0
     while found := MARKER.search(data, at):
         marker, at, segments = found[0][1], found.end(), segments + 1
         if segments > MAX_SEGMENTS or len(exif) > MAX_EXIF:  # Pillow's time grows with the square of them
@@ -131,12 +132,12 @@ def _jpeg_header(data: bytes) -> Header:
         elif marker == 0xDA:
             scans += 1
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and not frame:
-            frame = body
-            if data.find(b"\xff\xd9", at) < 0:
-                raise ValueError("it is cut: its end is missing")
+            frame, begin = body, at
         at += size
     if len(frame) < 6:
         raise ValueError("its header is cut")
+    if data.find(b"\xff\xd9", begin) < 0:
+        raise ValueError("it is cut: its end is missing")
     height, width = (int.from_bytes(frame[i : i + 2], "big") for i in (1, 3))
     return Header("JPEG", height, width, frame[5], frame[0], exif, xmp, scans)
 
@@ -159,15 +160,21 @@ def _decoded(data: bytes, header: Header, channels: int) -> tuple[np.ndarray, in
 def _by_pillow(data: bytes, header: Header, channels: int) -> tuple[np.ndarray, int]:
     """What the fast path does not read: PNG, CMYK, and JPEG that libjpeg warns about."""
     import numpy as np
-    from PIL import Image
 
-    with Image.open(io.BytesIO(data), formats=[header.format]) as image:
+    with _opened(data, header) as image:
         if image.size != (header.width, header.height):
             raise ValueError("it holds two sizes")
         image.load()
         turned = orientation(*((header.exif, header.xmp) if header.format == "JPEG" else _png_texts(image)))
         pixels = np.asarray(_flattened(image, header, data).convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(header.height, header.width, channels), turned
+
+
+def _opened(data: bytes, header: Header) -> ImageFile:
+    """By the one reader of its format."""
+    from PIL import Image
+
+    return Image.open(io.BytesIO(data), formats=[header.format])
 
 
 def _png_texts(image: Image) -> tuple[bytes, bytes]:
@@ -195,18 +202,17 @@ def _flattened(image: Image, header: Header, data: bytes) -> Image:
     if colour is not None:
         stored = x // np.uint8({2: 85, 4: 17}.get(header.bits, 1)) if x.dtype == np.uint8 else x
         if image.mode == "RGB" and header.bits == 16:
-            stored = x.astype(np.uint16) << 8 | _low_bytes(data)
+            stored = x.astype(np.uint16) << 8 | _low_bytes(data, header)
         same = stored == np.array(colour) & (1 << header.bits) - 1
         x[same.all(axis=2) if same.ndim == 3 else same] = 0
     return Image.fromarray((x >> 8).astype(np.uint8) if image.mode.startswith("I") else x)
 
 
-def _low_bytes(data: bytes) -> np.ndarray:
+def _low_bytes(data: bytes, header: Header) -> np.ndarray:
     """Of a PNG's 16-bit colours, which Pillow cuts to their high bytes: the same samples read as little-endian."""
     import numpy as np
-    from PIL import Image
 
-    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+    with _opened(data, header) as image:
         image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
         return np.asarray(image).astype(np.uint16)
 
@@ -214,9 +220,10 @@ def _low_bytes(data: bytes) -> np.ndarray:
 def orientation(exif: bytes, xmp: bytes = b"") -> int:
     """EXIF's tag 0x0112, else XMP's tiff:Orientation, 1 to 8; 1 where there is none or it is damaged."""
     value = _exif_orientation(exif)
-    if value is None and (told := re.search(rb'tiff:Orientation(?:="|>)([0-9])', xmp)):
-        value = int(told[1])
-    return value if value is not None and 1 <= value <= 8 else 1
+    if value is None:
+        told = re.search(rb'tiff:Orientation(?:="|>)([0-9])', xmp)
+        value = int(told[1]) if told else 1
+    return value if 1 <= value <= 8 else 1
 
 
 def _exif_orientation(exif: bytes) -> int | None:

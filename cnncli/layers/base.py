@@ -45,6 +45,11 @@ class Weight:
         self.init.check_shape(self.shape)
 
     @property
+    def trained(self) -> bool:
+        """Whether the optimizer changes it."""
+        return self.trainable and not self.state
+
+    @property
     def size(self) -> int:
         """Number of values."""
         return math.prod(self.shape)

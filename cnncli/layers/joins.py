@@ -59,9 +59,7 @@ class Multiply(Join):
 
     @override
     def forward(self, call: Call, *inputs: Array) -> Array:
-        axes = max(x.ndim for x in inputs)
-        wide = [x.reshape(x.shape[0], *(1,) * (axes - x.ndim), *x.shape[1:]) for x in inputs]
-        return math.prod(wide[1:], start=wide[0])
+        return channels.multiply(*inputs)
 
 
 class Concat(Join):

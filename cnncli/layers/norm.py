@@ -89,8 +89,7 @@ class LayerNorm(Layer):
     @override
     def forward(self, call: Call, x: Array) -> Array:
         axes = tuple(range(1, x.ndim)) if self.over == "all" else (x.ndim - 1,)
-        mean, var = normalization.moments(x, axes)
-        return normalization.normalize(x, mean, var, call.optional("scale"), call.optional("bias"), self.epsilon)
+        return normalization.layer_norm(x, axes, call.optional("scale"), call.optional("bias"), self.epsilon)
 
 
 class GroupNorm(Layer):
@@ -121,8 +120,7 @@ class GroupNorm(Layer):
 
     @override
     def forward(self, call: Call, x: Array) -> Array:
-        mean, var = normalization.group_moments(x, self.groups)
-        return normalization.normalize(x, mean, var, call.optional("scale"), call.optional("bias"), self.epsilon)
+        return normalization.group_norm(x, self.groups, call.optional("scale"), call.optional("bias"), self.epsilon)
 
 
 class RmsNorm(Layer):

@@ -79,7 +79,8 @@ def _load() -> Backend:
         raise UnusableError(f"the kernels are for x86-64 Linux, this is {platform.machine()} {platform.system()}")
     file = built()
     if file is None:
-        raise UnusableError("the kernels were not built: install g++ and install cnncli again")
+        raise UnusableError(f"the kernels were not built in {Path(__file__).parent}: install g++, then cnncli again "
+                            "(a clone that is run from its own folder: pip install -e .)")  # fmt: skip
     onednn = _load_onednn()
     try:
         library = ctypes.CDLL(str(file))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
@@ -13,9 +14,12 @@ if TYPE_CHECKING:
     PerChannel = Float[Array, "*some C"]
 
 
-def per_channel(vector: PerChannel, x: Map) -> Float[Array, "1 ... C"]:
-    """An array of ``x``'s last axes, mostly (C,), with axes of 1 before it and in the type of ``x``."""
-    return vector.reshape((1,) * (x.ndim - vector.ndim) + vector.shape).astype(x.dtype)
+def per_channel(vector: PerChannel, x: Map) -> Map:
+    """A float32 array of ``x``'s last axes, mostly (C,), for all of ``x`` and in its type.
+
+    Its type changes after it has the size of ``x``, so that its gradient is summed in float32.
+    """
+    return jnp.broadcast_to(vector, x.shape).astype(x.dtype)
 
 
 def add_bias(x: Map, bias: PerChannel | None) -> Map:
@@ -32,6 +36,14 @@ def pad_channels(x: Map, to: int) -> Float[Array, "B *spatial to"]:
     """``to`` channels: zeros on both sides of those of ``x``, the odd one behind."""
     more = to - x.shape[-1]
     return jnp.pad(x, (*((0, 0),) * (x.ndim - 1), (more // 2, more - more // 2)))
+
+
+def multiply(*parts: Map) -> Map:
+    """The product of maps and of (B, C) arrays, in float32: the gradient of a (B, C) array is a sum over the map."""
+    axes = max(part.ndim for part in parts)
+    wide = [part.reshape(part.shape[0], *(1,) * (axes - part.ndim), *part.shape[1:]) for part in parts]
+    wide = [part.astype(jnp.float32) for part in wide]
+    return math.prod(wide[1:], start=wide[0]).astype(parts[0].dtype)
 
 
 def concat(*parts: Float[Array, "B *spatial Ci"]) -> Map:

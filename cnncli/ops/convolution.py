@@ -89,8 +89,9 @@ def local_conv(
     x: Map, kernel: Float[Array, "*out_and_taps C F"], sliding: Sliding, bias: Float[Array, "*out F"] | None = None
 ) -> OutMap:
     """As ``conv``, with a kernel and a bias for each position: ``kernel`` is (*out, *taps, C, F)."""
-    padded = pad_with(x, sliding.padding, 0)
-    patches = jnp.stack(list(taps(padded, sliding.size, sliding.stride, sliding.dilation)), axis=-2)
+    padded = pad_with(x.astype(jnp.float32), sliding.padding, 0)  # gradients of overlapping windows are summed in it
+    windows = list(taps(padded, sliding.size, sliding.stride, sliding.dilation))
+    patches = jnp.stack(windows, axis=-2).astype(x.dtype)
     kernel = kernel.astype(x.dtype).reshape(*sliding.out, -1, *kernel.shape[-2:])
     return add_bias(jnp.einsum("b...tc,...tcf->b...f", patches, kernel), bias)  # patches: (B, *out, taps, C)
 
@@ -112,4 +113,5 @@ def flip(kernel: Kernel) -> Kernel:
 
 def pad_spatial(x: Map, padding: Pads, mode: Literal["reflect", "edge"]) -> Float[Array, "B *padded C"]:
     """Extend the spatial axes by reflection or by repeating the edge."""
-    return jnp.pad(x, ((0, 0), *padding, (0, 0)), mode=mode)
+    wide = x.astype(jnp.float32)  # the gradients of a pixel's copies are summed in float32
+    return jnp.pad(wide, ((0, 0), *padding, (0, 0)), mode=mode).astype(x.dtype)

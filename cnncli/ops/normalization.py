@@ -1,4 +1,8 @@
-"""Normalization: statistics in float32 whatever the type of the inputs."""
+"""Normalization: statistics in float32 whatever the type of the inputs.
+
+Inputs become float32 once: the gradients through the mean, the variance and the value cancel, so they are added before
+they are rounded.
+"""
 
 from __future__ import annotations
 
@@ -25,26 +29,35 @@ def batch_norm(
     """``x`` normalized over all axes but its channels, plus ``add``, then a ReLU; its mean and biased variance."""
     if calls.takes_batch_norm(x):
         return calls.batch_norm(x, scale, bias, epsilon, add, relu)
-    mean, var = moments(x, tuple(range(x.ndim - 1)))
-    y = normalize(x, mean, var, scale, bias, epsilon)
+    wide = x.astype(jnp.float32)
+    mean, var = moments(wide, tuple(range(x.ndim - 1)))
+    y = normalize(wide, mean, var, scale, bias, epsilon).astype(x.dtype)
     y = y if add is None else y + add
     return jax.nn.relu(y) if relu else y, mean.reshape(-1), var.reshape(-1)
 
 
 def moments(x: Map, axes: tuple[int, ...]) -> tuple[Statistics, Statistics]:
-    """Mean and (biased) variance of ``x`` over ``axes``, in float32, axes kept with size 1."""
-    x = x.astype(jnp.float32)
+    """Mean and (biased) variance of ``x``, float32, over ``axes``, axes kept with size 1."""
     mean = x.mean(axes, keepdims=True)
     return mean, jnp.square(x - mean).mean(axes, keepdims=True)
 
 
-def group_moments(x: Map, groups: int) -> tuple[Statistics, Statistics]:
-    """Mean and variance of each example over positions and the channels of a group: a number for every channel."""
-    split = x.reshape(*x.shape[:-1], groups, -1)  # (B, ..., groups, C / groups)
-    shape = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])
+def layer_norm(
+    x: Map, axes: tuple[int, ...], scale: Statistics | None, bias: Statistics | None, epsilon: float
+) -> Map:
+    """Each example normalized by itself, over ``axes``."""
+    wide = x.astype(jnp.float32)
+    return normalize(wide, *moments(wide, axes), scale, bias, epsilon).astype(x.dtype)
+
+
+def group_norm(x: Map, groups: int, scale: PerChannel | None, bias: PerChannel | None, epsilon: float) -> Map:
+    """Each example normalized by itself, over positions and the channels of a group."""
+    wide = x.astype(jnp.float32)
+    split = wide.reshape(*x.shape[:-1], groups, -1)  # (B, ..., groups, C / groups)
+    shape = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])  # a number for each example and channel
     mean, var = moments(split, (*range(1, x.ndim - 1), x.ndim))
     mean, var = (jnp.repeat(each, x.shape[-1] // groups, axis=-1).reshape(shape) for each in (mean, var))
-    return mean, var
+    return normalize(wide, mean, var, scale, bias, epsilon).astype(x.dtype)
 
 
 def normalize(
@@ -60,19 +73,20 @@ def normalize(
 
 def rms_norm(x: Map, scale: PerChannel | None, epsilon: float) -> Map:
     """``x / sqrt(mean(x^2) + epsilon) * scale``, the mean over the channels at each position."""
-    square = jnp.square(x.astype(jnp.float32)).mean(-1, keepdims=True)
-    return normalize(x, jnp.zeros_like(square), square, scale, None, epsilon)
+    wide = x.astype(jnp.float32)
+    square = jnp.square(wide).mean(-1, keepdims=True)
+    return normalize(wide, jnp.zeros_like(square), square, scale, None, epsilon).astype(x.dtype)
 
 
 def response_normalize(x: Map, n: int, k: float, alpha: float, beta: float) -> Map:
     """``x / (k + alpha / n * s)^beta``, s the sum of squares over ``n`` neighbouring channels."""
     if calls.takes_response_norm(x, beta):
         return calls.response_norm(x, n, k, alpha)
-    squares = jnp.square(x.astype(jnp.float32))
-    padded = jnp.pad(squares, (*((0, 0),) * (x.ndim - 1), (n // 2, (n - 1) // 2)))
+    wide = x.astype(jnp.float32)
+    padded = jnp.pad(jnp.square(wide), (*((0, 0),) * (x.ndim - 1), (n // 2, (n - 1) // 2)))
     channels = x.shape[-1]
     total = sum((padded[..., tap : tap + channels] for tap in range(1, n)), start=padded[..., :channels])
     base = k + alpha / n * total
     # XLA computes square roots of many values at once, but not powers: beta is mostly 0.75.
     root = lax.rsqrt(base)
-    return (x.astype(jnp.float32) * (root * jnp.sqrt(root) if beta == 0.75 else base**-beta)).astype(x.dtype)
+    return (wide * (root * jnp.sqrt(root) if beta == 0.75 else base**-beta)).astype(x.dtype)

@@ -88,8 +88,8 @@ def max_unpool(x: Pooled, pooled: Map, sliding: Sliding) -> Map:
 def weighted_pool(x: Map, sliding: Sliding) -> Pooled:
     """Mean of each window weighted by its own values, sum x^2 / sum x; what is below 0 counts as 0."""
     x = jax.nn.relu(x)
-    total = _sum(x, sliding)
-    squares = _sum(jnp.square(x.astype(jnp.float32)), sliding)
+    wide = x.astype(jnp.float32)
+    total, squares = (_sum(each, sliding) for each in (wide, jnp.square(wide)))
     some = total > 0
     return jnp.where(some, squares / jnp.where(some, total, 1), 0).astype(x.dtype)
 
@@ -100,20 +100,21 @@ def sample_pool(key: Key[Array, ""], x: Map, sliding: Sliding) -> Pooled:
     The gradient goes to the drawn value.
     """
     x = jax.nn.relu(x)
-    window = list(taps(pad_with(x, sliding.padding, 0), sliding.size, sliding.stride))
-    sums = [lax.stop_gradient(window[0]).astype(jnp.float32)]
+    window = list(taps(pad_with(x.astype(jnp.float32), sliding.padding, 0), sliding.size, sliding.stride))
+    sums = [lax.stop_gradient(window[0])]
     for tap in window[1:]:
-        sums.append(sums[-1] + lax.stop_gradient(tap).astype(jnp.float32))
+        sums.append(sums[-1] + lax.stop_gradient(tap))
     drawn = jax.random.uniform(key, sums[-1].shape) * sums[-1]  # (B, *out, C)
     y = window[-1]
     for tap, upto in zip(reversed(window[:-1]), reversed(sums[:-1]), strict=True):
         y = jnp.where(drawn < upto, tap, y)
-    return y
+    return y.astype(x.dtype)
 
 
 def _max_of_slices(x: Map, sliding: Sliding) -> Pooled:
     """Can be differentiated any number of times."""
-    return _reduce(_first_max, pad_with(x, sliding.padding, -jnp.inf), sliding.size, sliding.stride)
+    wide = x.astype(jnp.float32)  # gradients of overlapping windows are summed in float32
+    return _reduce(_first_max, pad_with(wide, sliding.padding, -jnp.inf), sliding.size, sliding.stride).astype(x.dtype)
 
 
 def _sum(x: Map, sliding: Sliding) -> Pooled:

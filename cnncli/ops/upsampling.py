@@ -1,4 +1,4 @@
-"""Enlarging maps by whole numbers, channels last, without gathers: each axis by itself."""
+"""Enlarging maps by whole numbers, channels last, without gathers: each axis by itself, sums in float32."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ if TYPE_CHECKING:
 
 def repeat(x: Map, scales: tuple[int, ...]) -> Enlarged:
     """Every pixel as a block of ``scales`` pixels."""
+    y = x.astype(jnp.float32)
     for axis, scale in enumerate(scales, start=1):
-        x = _interleave([x] * scale, axis)
-    return x
+        y = _interleave([y] * scale, axis)
+    return y.astype(x.dtype)
 
 
 def bilinear(x: Map, scales: tuple[int, ...]) -> Enlarged:
     """Linear between the pixels' centres along each axis, constant beyond the outer centres."""
+    y = x.astype(jnp.float32)
     for axis, scale in enumerate(scales, start=1):
-        left, right = _neighbours(x, axis)
+        left, right = _neighbours(y, axis)
         offsets = [(2 * phase + 1 - scale) / (2 * scale) for phase in range(scale)]  # pixels from the centre
-        x = _interleave([(1 - abs(o)) * x + abs(o) * (left if o < 0 else right) for o in offsets], axis)
-    return x
+        y = _interleave([(1 - abs(o)) * y + abs(o) * (left if o < 0 else right) for o in offsets], axis)
+    return y.astype(x.dtype)
 
 
 def _neighbours(x: Map, axis: int) -> tuple[Map, Map]:

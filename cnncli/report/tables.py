@@ -14,6 +14,7 @@ from rich.text import Text
 from cnncli.errors import printable
 from cnncli.report.console import bytes_text, count_text
 
+MAX_ROWS = 1_000  # layers: Rich takes half a millisecond for each; of more, the first and the last half of these
 MAX_CONFUSION = 20  # classes; a larger matrix is told by its worst confusions
 
 
@@ -44,7 +45,13 @@ def inspect_table(document: dict[str, Any]) -> RenderableType:
     """``cnn inspect``'s document as a table, a row per layer and one for the sum."""
     made = table("layer", "kind", "output", "parameters", "mult-adds", "memory", "sees", left=2)
     made.add_row("input", "", _sizes(document["input"]), "", "", "", "")
-    for layer in document["layers"]:
+    layers = document["layers"]
+    left_out = range(MAX_ROWS // 2, len(layers) - MAX_ROWS // 2) if len(layers) > MAX_ROWS else range(0)
+    for index, layer in enumerate(layers):
+        if index in left_out:
+            if index == left_out[0]:
+                made.add_row(Text(f"... {len(left_out):,} more: --json has all"))
+            continue
         made.add_row(
             Text(layer["name"]), layer["kind"], _sizes(layer["output_shape"]),
             f"{layer['params']:,}" if layer["params"] else "",

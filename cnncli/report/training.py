@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 from rich.text import Text
 
@@ -47,6 +48,7 @@ class TrainingConsole(NotesConsole):
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self.bar: Progress | None = None
+        self.compiles: threading.Event | None = None  # set when nothing more is to be said of compiling
         self.task = TaskID(0)
         self.began = (0.0, 0)
         self.spoke = time.monotonic()
@@ -80,8 +82,22 @@ class TrainingConsole(NotesConsole):
         self._hide()
         super().note(text)
 
+    def compiling(self) -> None:
+        """The time it takes so far: as a bar, or in a line now and then."""
+        if self.console.is_terminal:
+            self._show("compiling", 0, 1)
+        elif self.compiles is None:
+            self.compiles = threading.Event()
+            threading.Thread(target=self._say_how_long, args=(self.compiles,), daemon=True).start()
+
+    def _say_how_long(self, done: threading.Event) -> None:
+        start = time.monotonic()
+        while not done.wait(PLAIN_EVERY):
+            self.console.print(dim(f"compiling, {seconds_text(time.monotonic() - start)}"))
+
     def compiled(self, seconds: float) -> None:
         """Compile time, then the head of the table."""
+        self._hide()
         self.console.print(dim(f"compiled in {seconds_text(seconds)}"))
         if self.console.width >= NARROW:
             self.console.print(Text(HEADER, style="bold"))
@@ -138,7 +154,8 @@ class TrainingConsole(NotesConsole):
         if self.bar is None:
             words = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
             wide = self.console.width >= BAR
-            columns = (BarColumn(20), words, TextColumn("{task.fields[eta]}")) if wide else (words,)
+            wide_columns = (BarColumn(20), words, TimeElapsedColumn(), TextColumn("{task.fields[eta]}"))
+            columns = wide_columns if wide else (words,)
             self.bar = Progress(*columns, console=self.console, transient=True, refresh_per_second=8)
             self.task = self.bar.add_task(text, total=total, eta="")
             self.bar.start()
@@ -152,6 +169,9 @@ class TrainingConsole(NotesConsole):
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+        if self.compiles is not None:
+            self.compiles.set()
+            self.compiles = None
 
 
 def _row(row: EpochRow) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -182,7 +183,12 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
             if number == len(lines):
                 return
             raise
-        yield json.loads(text)
+        yield json.loads(text, object_hook=_with_loss)
+
+
+def _with_loss(found: dict[str, Any]) -> dict[str, Any]:
+    """A loss that was not finite is null in JSON, and NaN again here."""
+    return found | {"loss": math.nan} if found.get("loss", 0) is None else found
 
 
 def locked(run: Run, *keys: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 from importlib.metadata import version
@@ -11,6 +12,17 @@ from typing import Any
 from cnncli import __version__
 
 PACKAGES = ("jax", "jaxlib", "optax", "numpy", "pydantic", "safetensors", "pillow", "simplejpeg", "pyyaml")
+
+# Variables that change what XLA, oneDNN and CUDA compute by the last digits, or more.
+VARIABLES = (
+    "XLA_FLAGS", "LIBTPU_INIT_ARGS", "JAX_DEFAULT_MATMUL_PRECISION", "NVIDIA_TF32_OVERRIDE", "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE",
+)  # fmt: skip
+
+
+def variables() -> dict[str, str]:
+    """``VARIABLES`` as they are set, empty where they are not."""
+    return {name: " ".join(sorted(os.environ.get(name, "").split())) for name in VARIABLES}
 
 
 def lock(seed: int, fingerprint: str, devices: list[str], flags: dict[str, Any]) -> str:

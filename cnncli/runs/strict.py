@@ -21,9 +21,9 @@ class Strict(BaseModel):
 
 
 class Figures(Strict):
-    """Of an epoch. ``loss`` may be NaN or infinite: validation does not stop a training."""
+    """Of an epoch. ``loss`` is None where it was not finite: validation does not stop a training."""
 
-    loss: float
+    loss: float | None
     accuracy: float
 
 
@@ -37,7 +37,7 @@ class _Line(Strict):
 class _Steps(_Line):
     kind: Literal["steps"]
     lr: float
-    loss: float
+    loss: float | None
     accuracy: float
 
 
@@ -50,7 +50,7 @@ class _Epoch(_Line):
 
 class _Health(_Line):
     kind: Literal["health"]
-    layers: dict[str, dict[str, float]]
+    layers: dict[str, dict[str, float | None]]
 
 
 class _Restore(_Line):

@@ -19,6 +19,13 @@ from cnncli.machine import available_cores
 from cnncli.train import program_cache
 
 MOST_PROGRAMS = 2 << 30  # bytes of compiled programs that are kept; the longest unused go first
+# What a run's random numbers and types follow from: variables like JAX_DEFAULT_PRNG_IMPL would train another network.
+PINNED = {
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_threefry_partitionable": True,
+    "jax_random_seed_offset": 0,
+    "jax_enable_x64": False,
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class Placement:
 
 def devices() -> list[jax.Device]:
     """JAX's devices. MachineError (exit 4) where the platform asked for is not there."""
+    for name, value in PINNED.items():
+        jax.config.update(name, value)
     keep_memory()
     keep_programs()
     try:

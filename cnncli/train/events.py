@@ -66,8 +66,11 @@ class Events:
     def note(self, text: str) -> None:
         """Something a user should know."""
 
+    def compiling(self) -> None:
+        """Programs are being compiled, until ``compiled`` is called."""
+
     def compiled(self, seconds: float) -> None:
-        """The training step is compiled."""
+        """The training step is compiled; ``seconds``: with the first state's programs."""
 
     def progress(self, progress: Progress) -> None:
         """Some steps are done."""

@@ -26,7 +26,7 @@ from cnncli.train.health import Health, make_health, warnings
 from cnncli.train.prepare import Data, class_weights
 from cnncli.train.signals import Wish
 from cnncli.train.state import Memory, Tally, TrainState, optimizer_to_arrays, params_to_arrays
-from cnncli.train.step import first_state, make_optimizer, make_run
+from cnncli.train.step import first_state, first_weights, make_optimizer, make_run
 from cnncli.train.trained import make_model
 from cnncli.train.validate import Validation, evaluate, make_count
 
@@ -93,14 +93,19 @@ class Session:
 
     def first_state(self) -> TrainState:
         """Step 0, on the devices."""
+        start = time.perf_counter()
         # Runs once: compiling it carefully would take longer than the rest of the start.
         options = {"xla_backend_optimization_level": 0} if self.place.on_cpu else {}
+        weights = jax.device_put(first_weights(self.config, self.model, options), self.place.whole)
         make = jax.jit(
-            lambda: first_state(self.config, self.model, self.optimizer),
+            lambda weights: first_state(self.config, self.model, self.optimizer, weights),
+            donate_argnums=0,  # no two arrays of the state may share memory: steps donate it
             out_shardings=self.place.whole,
             compiler_options=options,
         )
-        return make()
+        state = make(weights)
+        self.compile_seconds += time.perf_counter() - start
+        return state
 
     def compiled(self, state: TrainState, steps: int) -> Any:
         """The program for ``steps`` steps a call, compiled once."""
@@ -191,6 +196,7 @@ def fit(session: Session, state: TrainState, memory: Memory, events: Events, wis
     if why := _why_finished(session, memory, validation):
         events.note(why)
         return _outcome(session, memory, validation, clock)
+    events.compiling()
     session.compiled(state, session.steps_per_call)
     events.compiled(session.compile_seconds)
     with wish.held():

@@ -44,8 +44,9 @@ def make_objective(config: Config, model: Model, classes: int, class_weights: Ar
 
     def mean_loss(outputs: Array, y: Targets) -> Array:
         def parts(labels: Array, share: Array) -> tuple[Array, Array]:
-            weights = share if class_weights is None else share * class_weights[labels]
-            return weights * loss.per_example(outputs, labels, classes), weights
+            if class_weights is None:
+                return share * loss.per_example(outputs, labels, classes), share
+            return share * loss.weighted(outputs, labels, classes, class_weights), share * class_weights[labels]
 
         losses, weights = parts(y.labels, jnp.ones(len(y.labels)) if y.share is None else y.share)
         if y.others is not None and y.share is not None:

@@ -50,7 +50,7 @@ def memory_of(session: Session, trained: Trained) -> Memory:
 def state_of(session: Session, trained: Trained) -> TrainState:
     """Weights and optimizer as they were, on the devices. CheckpointError where they do not fit."""
     config, folder = session.config, trained.checkpoint
-    if not _augmentations_fit(config, trained.constants, session.images.shape[1:]):
+    if not augmentations_fit(config, trained.constants, session.images.shape[1:]):
         raise CheckpointError.of("lacks constants of augmentations, or has them in another shape",
                                  place=Place(str(folder / checkpoint.FILES[0])))  # fmt: skip
     template = session.optimizer.init(trained.weights.params)
@@ -62,7 +62,7 @@ def state_of(session: Session, trained: Trained) -> TrainState:
     return on_devices(TrainState(step, *trained.weights, inner, trained.average), session.place.whole)
 
 
-def _augmentations_fit(config: Config, constants: Constants, shape: tuple[int, ...]) -> bool:
+def augmentations_fit(config: Config, constants: Constants, shape: tuple[int, ...]) -> bool:
     """Whether constants that came from a file are those that augmentations of images need. Nothing is computed."""
     x = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
     try:

@@ -20,7 +20,7 @@ from cnncli.native.library import kernels
 from cnncli.runs import checkpoint, directory
 from cnncli.runs.directory import Run, locked, only_trainer
 from cnncli.runs.files import replace_file, require_space, writing
-from cnncli.runs.provenance import lock
+from cnncli.runs.provenance import lock, variables
 from cnncli.train import diverged, precision
 from cnncli.train.devices import Placement, available_cores, placement
 from cnncli.train.events import Events, Outcome
@@ -62,6 +62,7 @@ def train(loaded: Loaded, root: Path, events: Events) -> Outcome:
                 events.started(run.folder, about(session))
                 for text in _notes(loaded):
                     events.note(text)
+                events.compiling()
                 state, memory = session.first_state(), Memory.at_start()
                 session.save(state, memory, None)
             return _finish(session, state, memory, events, wish)
@@ -164,9 +165,9 @@ def _test(session: Session, events: Events) -> dict[str, float] | None:
 
 def _only(run: Run, given: Path | None) -> Callable[[int], bool]:
     """Which steps' checkpoints may be resumed from. ConfigError where one was given that is not the newest."""
-    if given is None:
-        return lambda step: True
     names = [folder.name for folder in checkpoint.folders(run.checkpoints)]
+    if given is None or not names:
+        return lambda step: True
     if given.name != names[-1]:
         later = ", ".join(names[names.index(given.name) + 1 :]) if given.name in names else names[-1]
         hint = f"Try cnn train --resume {run.folder} to go on from {names[-1]}, or remove {later} first."
@@ -194,7 +195,7 @@ def _files(loaded: Loaded, data: Data, place: Placement) -> dict[str, str]:
 def _flags(config: Config, place: Placement) -> dict[str, Any]:
     """What changes the last digits. ``cores``: XLA and our kernels add up in other orders on another number."""
     size = place.mesh.devices.size
-    flags = {"precision": config.train.precision, "kernels": kernels().name, "devices": size}
+    flags = {"precision": config.train.precision, "kernels": kernels().name, "devices": size} | variables()
     return flags | ({"cores": available_cores()} if place.mesh.devices.flat[0].platform == "cpu" else {})
 
 

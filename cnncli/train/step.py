@@ -11,7 +11,7 @@ import optax
 from jax import Array
 
 from cnncli.config.schema import Config
-from cnncli.model import Model
+from cnncli.model import Model, Weights
 from cnncli.train.objective import make_objective, training_batch
 from cnncli.train.state import TrainState
 
@@ -27,9 +27,16 @@ def make_optimizer(config: Config, model: Model, per_epoch: int, total: int) -> 
     return optax.chain(clip, train.optimizer.build(rate, model.decays))
 
 
-def first_state(config: Config, model: Model, optimizer: optax.GradientTransformation) -> TrainState:
-    """Before the first step."""
-    weights = model.init(jax.random.fold_in(jax.random.key(config.seed), INIT))
+def first_weights(config: Config, model: Model, compiler_options: dict[str, Any] | None = None) -> Weights:
+    """As the seed draws them."""
+    return model.init(jax.random.fold_in(jax.random.key(config.seed), INIT), compiler_options)
+
+
+def first_state(
+    config: Config, model: Model, optimizer: optax.GradientTransformation, weights: Weights | None = None
+) -> TrainState:
+    """Before the first step. ``weights``: the ``first_weights``, where they are there already."""
+    weights = weights or first_weights(config, model)
     ema = dict(weights.params) if config.train.ema else {}
     return TrainState(jnp.zeros((), jnp.int32), *weights, optimizer.init(weights.params), ema)
 

@@ -10,6 +10,7 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 READER, ERRORS, BLOCKS = "config/test_reader.py", "config/test_errors.py", "config/test_blocks.py"
+RESOLVED = "config/test_resolved.py"
 OVERRIDES, COMMANDS, MEMORY = "config/test_overrides.py", "cli/test_commands.py", "test_memory.py"
 DATA, CHECKPOINTS, SECURITY = (f"bad_inputs/test_{name}.py" for name in ("data", "checkpoints", "security"))
 IMAGES, SIGNALS, DISK, KILL = (
@@ -55,6 +56,13 @@ YAML = {
     "from: a later name": (ERRORS, "test_layer", "from: ¦fc1"),
     "duplicate names": (ERRORS, "test_layer", "is taken in this list"),
     "softmax width not equal to the number of classes": (ERRORS, "test_elsewhere", "¦fc: 7"),
+    "trained, then never readable": (RESOLVED, "test_what_is_read_can_be_resolved_and_read_again", "700 convolutions"),
+    "a block of thousands, used thousands of times": (
+        RESOLVED,
+        "test_a_block_of_thousands_used_thousands_of_times_is_refused_at_once",
+        "",
+    ),
+    "every layer wrong": (ERRORS, "test_every_layer_wrong", ""),
     "a block that calls itself": (BLOCKS, "test_refused", "calls itself"),
     "$missing parameter": (BLOCKS, "test_refused", "¦$missing"),
     "parameters that would not fit in memory": (ERRORS, "test_too_many_parameters_for_this_machine", ""),
@@ -140,6 +148,8 @@ ENVIRONMENT = {
     "unknown command": (COMMANDS, "test_mistakes_get_a_line_and_an_exit_code_and_leave_nothing", '"fly"'),
     "unknown flag": (SECURITY, "test_unknown_flags_are_usage_errors", ""),
     "malformed override": (OVERRIDES, "test_refused", "train..epochs=3"),
+    "an override of thousands of dots": (OVERRIDES, "test_refused_at_any_length", '"dots"'),
+    "an override of thousands of digits": (OVERRIDES, "test_refused_at_any_length", '"digits"'),
     "run locked by another process": (SIGNALS, "test_two_processes_do_not_train_one_run", ""),
     "read-only runs": (DISK, "test_training_survives_a_failure_at_every_call", "EROFS"),
     "disk full at any write": (DISK, "test_training_survives_a_failure_at_every_call", "ENOSPC"),

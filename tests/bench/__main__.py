@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cnncli
 from tests.bench import around, report
 from tests.bench.networks import CASES
 from tests.bench.throughput import CONTENDERS, ROOT, race
@@ -33,6 +34,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     cli.add_argument(
         "--quick", action="store_true", help="unless given: two small networks, 2 repeats of half a second"
     )
+    cli.add_argument("--without-kernels", action="store_true", help="compare although plain XLA computes ours")
     cli.add_argument("--out", type=Path, default=ROOT / "build" / "bench", help="folder for bench.txt, .json and .png")
     chosen = cli.parse_args(given)
     networks, precisions, repeats, seconds = QUICK if chosen.quick else FULL
@@ -57,6 +59,17 @@ def write(document: dict[str, Any], folder: Path) -> str:
     return text
 
 
+def require_kernels(without: bool) -> None:
+    """Name what computes ours; SystemExit where that is plain XLA and nobody has asked for it."""
+    from cnncli.native.library import kernels  # starts JAX, which reads JAX_PLATFORMS when it is imported
+
+    found, package = kernels(), Path(cnncli.__file__).parent
+    say(f"kernels: {found.name} ({found.why}), of {package}")
+    if found.name == "xla" and not without:
+        raise SystemExit("error: ours would be measured on plain XLA, without its kernels. Build them with "
+                         "pip install -e . in this folder, or add --without-kernels.")  # fmt: skip
+
+
 def machine() -> str:
     """The processor and its cores."""
     name = next(
@@ -73,7 +86,8 @@ def _lines(path: str) -> list[str]:
 def main() -> None:
     """Measure, writing what there is after each network."""
     chosen = arguments()
-    os.environ["JAX_PLATFORMS"] = "cpu"  # of the processes started from here
+    os.environ["JAX_PLATFORMS"] = "cpu"  # also of the processes started from here
+    require_kernels(chosen.without_kernels)
     chosen.out.mkdir(parents=True, exist_ok=True)
     document: dict[str, Any] = {"machine": machine(), "races": [], "pipeline": [], "start_up": []}
     repeats, seconds = chosen.repeats, chosen.seconds

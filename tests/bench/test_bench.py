@@ -16,9 +16,11 @@ from networks import jit, network
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
+from cnncli.native import library  # noqa: E402
+from cnncli.native.library import Kernels, built  # noqa: E402
 from cnncli.train.objective import Targets, make_objective  # noqa: E402
 from tests.bench import lax_peer, report  # noqa: E402
-from tests.bench.__main__ import arguments  # noqa: E402
+from tests.bench.__main__ import arguments, require_kernels  # noqa: E402
 from tests.bench.networks import CASES, GOALS, images_and_labels  # noqa: E402
 from tests.bench.throughput import CONTENDERS, ratios, spread  # noqa: E402
 
@@ -116,10 +118,21 @@ def test_quick_is_a_default_that_can_be_overridden():
     assert arguments(["--quick", "--networks", "alexnet"]).networks == ["alexnet"]
 
 
+def test_plain_xla_is_raced_only_where_that_is_asked_for(monkeypatch, capsys):
+    monkeypatch.setattr(library, "kernels", lambda: Kernels("xla", "the kernels were not built"))
+    with pytest.raises(SystemExit, match="add --without-kernels"):
+        require_kernels(arguments([]).without_kernels)
+    assert "kernels: xla (the kernels were not built), of " in capsys.readouterr().out
+    require_kernels(arguments(["--without-kernels"]).without_kernels)
+    monkeypatch.setattr(library, "kernels", lambda: Kernels("onednn", "oneDNN 3.2.0"))
+    require_kernels(False)
+
+
 @pytest.mark.slow
 def test_the_command_races_ours_against_plain_jax(tmp_path):
     command = [sys.executable, "-m", "tests.bench", "--quick", "--networks", "lenet5", "--contenders", "ours", "lax",
                "--repeats", "1", "--seconds", "0.01", "--out", str(tmp_path)]  # fmt: skip
+    command += [] if built() else ["--without-kernels"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "bench.json").read_text())

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from cnncli.errors import MachineError
 from cnncli.json_text import json_text
 from cnncli.report.tables import table
 from cnncli.report.training import MOST_ROWS, TrainingConsole
-from cnncli.runs.directory import append_line, cut_lines
+from cnncli.runs.directory import append_line, cut_lines, json_lines
 from cnncli.runs.files import writing
 from cnncli.train.events import EpochRow, Outcome
 
@@ -176,14 +177,17 @@ def test_no_json_has_nan(tmp_path):
     found = {"a": [1.5, float("nan"), (float("inf"), {"b": -float("inf")})], "c": None, "d": "NaN", "e": True}
     strict = {"a": [1.5, None, [None, {"b": None}]], "c": None, "d": "NaN", "e": True}
     assert json.loads(json_text(found), parse_constant=pytest.fail) == strict
-    line = {"kind": "epoch", "step": 1, "val": {"loss": float("nan")}}
+    train = {"loss": 1.0, "accuracy": 0.5}
+    line = {"kind": "epoch", "step": 1, "epoch": 1, "lr": 0.1, "train": train, "val": {**train, "loss": float("nan")}}
+    (tmp_path / "metrics.jsonl").touch()
     append_line(tmp_path / "metrics.jsonl", line)
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write(json.dumps(line | {"step": 2}) + "\n")  # as it was written before
     cut_lines(tmp_path / "metrics.jsonl", 2)
     text = (tmp_path / "metrics.jsonl").read_text()
     lines = [json.loads(each, parse_constant=pytest.fail) for each in text.splitlines()]
-    assert [each["val"] for each in lines] == [{"loss": None}] * 2
+    assert [each["val"]["loss"] for each in lines] == [None] * 2
+    assert all(math.isnan(each["val"]["loss"]) for each in json_lines(tmp_path / "metrics.jsonl"))
 
 
 def test_help_says_each_command_in_a_line(run, monkeypatch):

@@ -26,7 +26,34 @@ LAYERS = [
     ("conv: {filters: 6, ¦kernel_initializer: zeros}", "[2].conv: unknown key 'kernel_initializer'. "
      "Did you mean init?"),
     ("conv: {filters: 6, ¦activation: relu}", "[2].conv: unknown key 'activation'. "
-     "The activation is an entry of its own, after this one."),
+     "An activation is an entry of its own: - relu."),
+    ("conv: {filters: 6, ¦activation: null}", "[2].conv: unknown key 'activation'. "
+     "An activation is an entry of its own, after this one."),
+    ("¦activation: relu", "[2]: unknown layer 'activation'. An activation is an entry of its own: - relu."),
+    ("¦Activation: {activation: tanh}", "[2]: unknown layer 'Activation'. "
+     "An activation is an entry of its own: - tanh."),
+    ("conv: 6\n      ¦activation: relu", "[2]: unknown key 'activation' beside conv. "
+     "An activation is an entry of its own: - relu."),
+    # a layer as another framework writes it, name and fields in one go
+    ("¦Conv2D: {kernel_size: 3, filters: 6}", "[2]: unknown layer 'Conv2D'. Write conv: {kernel: 3, filters: 6}."),
+    ("¦Conv2d: {in_channels: 3, out_channels: 6, kernel_size: (3, 3)}", "[2]: unknown layer 'Conv2d'. "
+     "Write conv: {filters: 6, kernel: [3, 3]}."),
+    ("¦Dense: {units: 10, activation: relu}", "[2]: unknown layer 'Dense'. Write fc: {units: 10}. "
+     "An activation is an entry of its own: - relu."),
+    ("¦Conv2D: {filters: 6, frobnicate: 3}", "[2]: unknown layer 'Conv2D'. Did you mean conv?"),
+    ("¦Conv2D(32, 3)", "[2]: unknown layer 'Conv2D(32, 3)'. Did you mean conv?"),
+    ("¦type: conv\n      filters: 3", "[2]: one entry holds one layer, got type, filters. Write conv: {filters: 3}."),
+    ("¦type: ReLU", "[2]: unknown layer 'type'. Write - relu."),
+    # a sign that is missing
+    ("¦fc:10", "[2]: unknown layer 'fc:10'. Write fc: 10."),
+    ("¦fc 10", "[2]: unknown layer 'fc 10'. Write fc: 10."),
+    ("conv: {filters: 6, kernel: ¦(3, 3)}", "[2].conv.kernel: expected a whole number or a list, got text '(3'. "
+     "Write kernel: [3, 3]."),
+    ("conv:\n        filters: 6\n        kernel: ¦(3, 3)", "[2].conv.kernel: expected a whole number or a list, "
+     "got text '(3, 3)'. Write [3, 3]."),
+    # of many words a few
+    ("¦zebra", "[2]: unknown layer 'zebra'. Known: branches, linear, repeat, residual, subsample and 44 more. "
+     "`cnn layers` lists all."),
     ("conv: {filters: 6, ¦in_channels: 4}", "[2].conv: unknown key 'in_channels'. "
      "It follows from the layer before."),
     ("fc: {¦out_features: 3}", "[2].fc: unknown key 'out_features'. Did you mean units?"),
@@ -133,7 +160,8 @@ OTHERS = [
     ("epochs: 3", "max_time: ¦30", "train.max_time: expected a time, got 30. Write 90 s, 30 min or 2 h."),
     ("epochs: 3", "precision: ¦bf16", "train.precision: expected 'float32', 'bfloat16' or 'auto', got text 'bf16'. "
      "Did you mean bfloat16?"),
-    ("epochs: 3", "early_stop: ¦5", "train.early_stop: expected a mapping, got 5"),
+    ("epochs: 3", "early_stop: ¦5", "train.early_stop: expected a mapping, got 5. Write early_stop: {patience: 3}."),
+    ("epochs: 3", "ema: ¦true", "train.ema: expected a number, got true. Write ema: 0.999."),
     ("epochs: 3", "early_stop: {¦paitence: 5}", "train.early_stop: unknown key 'paitence'. Did you mean patience?"),
     ("epochs: 3", "ema: ¦1", "train.ema: expected less than 1, got 1"),
     ("epochs: 3", "class_weights: [1, ¦0]", "train.class_weights[1]: expected more than 0, got 0"),
@@ -157,6 +185,12 @@ OTHERS = [
     ("source: digits", "source: {mnist: {mirrors: [¦'ftp://x']}}", "data.source.mnist.mirrors[0]: expected an address "
      "that begins with http:// or https://, got text 'ftp://x'"),
     ("source: digits", "source: {folder: {¦pth: x}}", "data.source.folder: unknown key 'pth'. Did you mean path?"),
+    ("source: digits", "source: digits\n  augment: [{random_resized_crop: {size: 8, ¦scale: [0.08, 1]}}]",
+     "data.augment[0].random_resized_crop: unknown key 'scale'. Write area: 0.08 for a scale of 0.08 to 1."),
+    ("source: digits", "source: digits\n  augment: [{random_resized_crop: {size: 8, ¦ratio: [0.75, 1.33]}}]",
+     "data.augment[0].random_resized_crop: unknown key 'ratio'. Write aspect: 1.33 for a ratio of 3/4 to 4/3."),
+    ("lr: 0.1}", "lr: 0.1}, ¦momentum: 0.9", "train.optimizer: expected one optimizer: name, name: value or name: "
+     "{field: value}, got a mapping with sgd, momentum. Write sgd: {..., momentum: 0.9}."),
     ("source: digits", "source: digits\n  validation: ¦1", "data.validation: expected less than 1, got 1"),
     ("source: digits", "source: digits\n  dir: ¦''", "data.dir: expected a path, got an empty text"),
     ("[standardize]", "¦standardize", "data.preprocess: expected a list, got text 'standardize'. Write [standardize]."),
@@ -209,6 +243,23 @@ def test_all_at_once(refused, base):
     assert [error.partition("  ")[0] for error in refused(text.replace("standardise", "standardize"))] == [
         "x.yaml:1:1", "x.yaml:6:10", "x.yaml:8:7", "x.yaml:9:7", "x.yaml:13:11", "x.yaml:14:21",
     ]  # fmt: skip
+
+
+def test_every_layer_wrong(refused, base):
+    """A list whose items are all wrong is not empty as well."""
+    text = base.replace("conv: {filters: 4, kernel: 3}", "convv").replace("- relu", "- rel").replace("fc:", "fcc:")
+    errors = refused(text.replace("- softmax", "- smax"))
+    assert [error.partition("  ")[0] for error in errors] == [f"x.yaml:{line}:7" for line in (8, 9, 10, 11)]
+
+
+def test_inline_rows_for_a_map_of_one_channel(refused, base):
+    rows = "[[0, 1], [1, 0]]"
+    text = base.replace("source: digits", f"source: {{inline: {{inputs: [{rows}, {rows}], labels: [0, 1]}}}}")
+    text = text.replace("[8, 8, 1]", "[2, 2, 1]").replace("kernel: 3", "kernel: 1").replace("fc: 10", "fc: 2")
+    assert refused(text) == [
+        "x.yaml:6:10  model.input: the input is 2x2x1, but inline gives 2x2 after preprocessing. Write each number as "
+        "[number], for one channel; input: [2, 2] is length x channels."
+    ]
 
 
 def test_shapes_above_a_wrong_layer(refused, base):

@@ -80,7 +80,22 @@ def test_sets(resolved, overrides, path, value):
         ("train.epochs=1e400", "train.epochs: 1e400 is out of range"),
         ("train.epoch=3", "train: unknown key 'epoch'. Did you mean epochs?"),
         ("trian.epochs=3", "unknown key 'trian'. Did you mean train?"),
-        ("epochs=3", "unknown key 'epochs'. It belongs in train."),
+        # shortcuts: the line to type
+        ("epochs=3", "unknown key 'epochs'. Write train.epochs=3."),
+        ("batch_size=32", "unknown key 'batch_size'. Write train.batch_size=32."),
+        ("lr=0.1", "unknown key 'lr'. Write train.optimizer.sgd.lr=0.1."),
+        ("train.learning_rate=0.1", "train: unknown key 'learning_rate'. Write train.optimizer.sgd.lr=0.1."),
+        ("train.momentum=0.9", "train: unknown key 'momentum'. Write train.optimizer.sgd.momentum=0.9."),
+        ("optimizer.lr=0.1", "unknown key 'optimizer'. Write train.optimizer.sgd.lr=0.1."),
+        ("optimizer={adam: 0.1}", "unknown key 'optimizer'. Write train.optimizer={adam: 0.1}."),
+        ("adam.lr=0.1", "unknown key 'adam'. Write train.optimizer={adam: {lr: 0.1}}."),
+        ("warmup=1 epoch", "unknown key 'warmup'. Write train.schedule.constant.warmup=1 epoch."),
+        ("train.schedule.warmup=3 %", "train.schedule: unknown schedule 'warmup'. "
+         "Write train.schedule.constant.warmup=3 %."),
+        ("layers[2].fc=3", "layers stands in model. Write model.layers[2].fc=3."),
+        ("b1=0.9", "unknown key 'b1'. It belongs in train.optimizer."),
+        ("train.optimizer.lr=0.1", "train.optimizer: expected one optimizer: name, name: value or name: "
+         "{field: value}, got a mapping with sgd, lr. Write train.optimizer.sgd.lr=0.1."),
         ("name=../x", "name: not a name for a run: text '../x'. Use letters, digits, '.', '_' and '-', beginning with "
          "a letter or digit: it names a folder."),
         ("train.epochs[0]=3", "there is no train.epochs[0]: it is not a list. Items count from 0."),
@@ -104,6 +119,36 @@ def test_refused(refused, base, override, message):
     (error,) = refused(base, override)
     if message:
         assert error == f"{override}  {message}".encode("ascii", "backslashreplace").decode()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epochs" + ".x" * 5000 + "=3", "names a place more than 64 deep"),
+        ("train.epochs=" + "9" * 5000, "train.epochs: a whole number of 5000 digits is out of range"),
+        ("model.layers[2].fc=" + "9" * 19, "model.layers[2].fc: expected at most 16777216, got 9999999999999999999"),
+        ("train.class_weights=[" + "1," * 19000 + "1]", "train.class_weights: expected 10 numbers, one for each class "
+         "of digits, got 19001"),
+    ],
+    ids=["dots", "digits", "width", "list"],
+)  # fmt: skip
+def test_refused_at_any_length(refused, base, override, message):
+    assert refused(base, override) == [f"{override[:97]}...  {message}" if len(override) > 100 else
+                                       f"{override}  {message}"]  # fmt: skip
+
+
+def test_many_long_overrides_together(refused, base):
+    text = base.replace("[standardize]", "[standardize, standardize, standardize]")
+    lists = [f"data.preprocess[{index}]=[{'scale,' * 9000}]" for index in range(3)]
+    (error,) = refused(text, *lists)
+    assert error == "x.yaml:1:1  holds more than 20,000 values with its overrides. Keep data in files."
+
+
+def test_a_field_of_a_schedule_that_is_a_word(refused, base):
+    text = base.replace("epochs: 3", "epochs: 3\n  schedule: cosine")
+    assert refused(text, "train.schedule.warmup=1 epoch") == [
+        "train.schedule.warmup=1 epoch  warmup belongs to cosine. Write train.schedule.cosine.warmup=..."
+    ]
 
 
 def test_a_wrong_file_keeps_its_place(refused, base):

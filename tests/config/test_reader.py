@@ -25,6 +25,23 @@ REFUSED = [
     ("quote", "a: 'b\nc: 3\n¦", "not YAML: found unexpected end of the text. Is the ' of line 1 closed?"),
     ("colon", "a: b¦: c\n", "not YAML: mapping values are not allowed here. Is the line indented as the one above? "
      "Text with ': ' in it needs quotes."),
+    # a sign that is missing is told where it is missing, not on the line that PyYAML blames
+    ("no colon", "t:\n  ¦epochs 3\n  keep: 3\n", "not YAML: a ':' or a space is missing. Write epochs: 3"),
+    ("no colon at the end", "t:\n  a: 3\n  ¦epochs 3\n", "not YAML: a ':' or a space is missing. Write epochs: 3"),
+    ("no colon, a section", "a: 3\n¦model # net\n\n  # more\n  x: [8]\n", "not YAML: a ':' or a space is missing. "
+     "Write model:"),
+    ("no colon before braces", "t:\n  ¦optimizer {sgd: {lr: 0.1}}\n", "not YAML: a ':' or a space is missing. "
+     "Write optimizer: {sgd: {lr: 0.1}}"),
+    ("no colon in an item", "a:\n  - relu\n  ¦- conv {f: 3, k: 3}\n", "not YAML: a ':' or a space is missing. "
+     "Write - conv: {f: 3, k: 3}"),
+    ("no space", "t:\n  ¦epochs:3\n  keep: 3\n", "not YAML: a ':' or a space is missing. Write epochs: 3"),
+    ("equals", "a: 3\n¦epochs=3\nb: 3\n", "not YAML: a ':' or a space is missing. Write epochs: 3"),
+    ("no space in an item", "a:\n  - relu\n  ¦-fc: 10\n  - tanh\n", "not YAML: a ':' or a space is missing. "
+     "Write - fc: 10"),
+    ("no space in the first item", "a:\n  ¦-fc: 10\n  - tanh\n", "not YAML: a ':' or a space is missing. "
+     "Write - fc: 10"),
+    ("fields below a bare item", "a:\n  ¦- relu\n    name: x\n", "not YAML: a ':' or a space is missing. "
+     "Write - relu:"),
     ("NUL", "a: b¦\0\n", "holds the control character U+0000. Delete it."),
     ("line separator", "a: b # ¦\u2028\n", "holds the control character U+2028. Delete it."),
     ("duplicate", "a: 1\nb: 2\n¦a: 3\n", "the key 'a' stands twice (first on line 1). Keep one."),

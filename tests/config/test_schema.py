@@ -100,17 +100,6 @@ def test_the_given_text_is_kept(tmp_path, base):
     assert loaded.line((0,)) == 9
 
 
-def test_a_pipe_is_read_once(tmp_path, base):
-    import os
-    import threading
-
-    os.mkfifo(tmp_path / "x.yaml")
-    writer = threading.Thread(target=(tmp_path / "x.yaml").write_text, args=(base,))
-    writer.start()
-    assert load(tmp_path / "x.yaml").text == base
-    writer.join()
-
-
 WORDS = st.sampled_from(
     ["conv", "fc: 3", "dense", "{}", "[]", "[1, 2]", "{a: 1}", "null", "true", "-1", "0", "1e400", "1e-3", ".nan", "''",
      "from", "name", "blocks:", "layers", "&a", "*a", "!t", "\t", "- ", ": ", "\n", "\0", "é", "\u2028", "9" * 30, "$x",

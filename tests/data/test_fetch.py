@@ -1,10 +1,15 @@
 """Downloads, against a server on this machine: the right file, the wrong one, none, and a cut connection."""
 
+import contextlib
+import fcntl
+import gc
 import gzip
 import hashlib
 import http.server
+import os
 import struct
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -30,17 +35,54 @@ ARRAYS = {
 FILES = {name: idx_gz(array) for name, array in ARRAYS.items()}
 
 
+LENGTHS = {"length-word": "many", "length-minus": "-1", "length-less": "9", "length-more": "99999", "lengths": "5, 6"}
+LOCATIONS = {
+    "to-good": b"http://HERE/good/",
+    "to-itself": b"/to-itself/",
+    "to-nothing": b"",
+    "to-half-an-address": b"http://[::1/",
+    "to-a-bad-port": b"http://127.0.0.1:99999999/",
+    "to-latin-1": b"http://b\xfccher.invalid/",
+    "to-utf-8": "http://bücher\u2028.invalid/".encode(),
+    "to-a-long-name": b"http://" + b"a" * 70 + b".invalid/",
+    "to-a-file": b"file:///etc/passwd?",
+    "to-spaces": b"http:// /",
+    "flood": b"http://[::1/",
+}
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         _, how, name = self.path.split("/")
         self.server.asked.append(self.path)
+        self.server.passwords.append(self.headers["Authorization"])
+        if how in LOCATIONS:
+            here = f"localhost:{self.server.server_port}".encode()
+            return self.redirect(LOCATIONS[how].replace(b"HERE", here) + name.encode())
+        if how == "trickle-head":
+            return self.trickle(b"HTTP/1.0 200 OK\r\nX-Slow: " + b"x" * 2000)
         data = {"again": idx_gz(ARRAYS[name], 1), "wrong": b"<html>sign in</html>"}.get(how, FILES[name])
         if how == "long":
             data = bytes(1_000_000)
         self.send_response(404 if how == "none" else 200)
-        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Content-Length", LENGTHS.get(how, str(len(data))))
         self.end_headers()
+        if how == "trickle":
+            return self.trickle(data)
         self.wfile.write(data[: len(data) // 2] if how == "cut" else data)
+
+    def redirect(self, location):
+        self.wfile.write(b"HTTP/1.0 302 Found\r\nLocation: " + location + b"\r\n\r\n")
+        with contextlib.suppress(OSError):  # the reader leaves
+            for _ in range(1000 if self.path.startswith("/flood") else 0):
+                self.wfile.write(bytes(1 << 20))
+
+    def trickle(self, data):
+        """A byte a hundredth of a second."""
+        with contextlib.suppress(OSError):
+            for byte in data:
+                self.wfile.write(bytes([byte]))
+                time.sleep(0.01)
 
     def log_message(self, *args):
         pass
@@ -49,7 +91,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.asked = []
+        server.asked, server.passwords = [], []
         server.url = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
@@ -106,6 +148,10 @@ def test_a_file_gzipped_again_is_as_good(server, cache):
         ("wrong", "127.0.0.1: sends another file"),
         ("cut", "127.0.0.1: the connection was cut"),
         ("long", "127.0.0.1: sends more than the"),
+        ("length-less", "127.0.0.1: sends another file"),
+        ("length-more", "127.0.0.1: the connection was cut"),
+        ("to-itself", "127.0.0.1: redirects without end"),
+        *((how, "127.0.0.1: ") for how in LOCATIONS if how not in ("to-good", "to-itself")),
     ],
 )
 def test_a_bad_mirror(server, cache, how, says):
@@ -115,6 +161,79 @@ def test_a_bad_mirror(server, cache, how, says):
     for part in (*FILES, str(cache), "data.dir"):
         assert part in str(caught.value)
     assert len(load(server, how, "good").train) == 20
+
+
+@pytest.mark.filterwarnings("ignore:.*socket:pytest.PytestUnraisableExceptionWarning")
+def test_two_lengths(server, cache):
+    """urllib3 then forgets to close its connection."""
+    with pytest.raises(DataError, match=r"127\.0\.0\.1: its answer, or an address in it, is malformed"):
+        load(server, "lengths")
+    assert len(load(server, "lengths", "good").train) == 20
+    gc.collect()
+
+
+@pytest.mark.parametrize("how", ["length-word", "length-minus", "to-good"])
+def test_a_mirror_that_is_good_enough(server, cache, how):
+    """The SHA-256 decides, not the length that it tells."""
+    assert len(load(server, how).train) == 20
+
+
+@pytest.mark.parametrize("base", ["http://[::1", "http://127.0.0.1:port", "http://bü\u2028cher", "http://.", "http://a..b",
+                                  "http://" + "a" * 70, "http://me:secret@[half"])  # fmt: skip
+def test_a_malformed_mirror_before_a_good_one(server, cache, base):
+    assert len(Mnist(mirrors=[base, f"{server.url}/good"]).load(None, lambda *_: None).train) == 20
+    (cache / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(DataError, match="mnist is not on this machine, and could not be fetched") as caught:
+        Mnist(mirrors=[base]).load(None, lambda *_: None)
+    assert "secret" not in str(caught.value)
+
+
+def test_no_password_of_netrc_is_sent(server, cache, tmp_path, monkeypatch):
+    """Neither to the host that a config names nor to that of a redirection."""
+    hosts = [f"machine {host} login me password mine\n" for host in ("127.0.0.1", "localhost")]
+    (tmp_path / "netrc").write_text("".join(hosts))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    load(server, "to-good")
+    assert len(server.passwords) == 8
+    assert set(server.passwords) == {None}
+
+
+def test_a_password_in_the_address_goes_to_that_host_alone(server, cache):
+    url = server.url.replace("http://", "http://me:mine@")
+    Mnist(mirrors=[f"{url}/to-good"]).load(None, lambda *_: None)
+    assert [bool(password) for password in server.passwords] == [True, False] * 4
+
+
+@pytest.mark.parametrize("how", ["trickle", "trickle-head"])
+def test_a_mirror_that_is_too_slow(server, cache, monkeypatch, how):
+    monkeypatch.setattr(fetching, "PATIENCE", 0.2)
+    start = time.monotonic()
+    with pytest.raises(DataError, match=r"127\.0\.0\.1: sends less than 1,000 bytes a second"):
+        load(server, how)
+    assert time.monotonic() - start < 2
+    assert len(load(server, how, "good").train) == 20
+    assert sorted(path.name for path in cache.iterdir()) == sorted(FILES)
+
+
+def test_what_killed_downloads_left_is_removed(server, cache):
+    cache.mkdir(parents=True)
+    name = "train-images-idx3-ubyte.gz"
+    for left in ("killed", "writing"):
+        (cache / f".{name}.{left}").write_bytes(b"a part")
+    with open(cache / f".{name}.writing", "ab") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)  # as the download in another process does
+        load(server, "good")
+        assert sorted(path.name for path in cache.iterdir()) == sorted([*FILES, f".{name}.writing"])
+
+
+def test_a_running_download_is_not_removed(cache):
+    cache.mkdir(parents=True)
+    handle, first = fetching._temporary(cache / "a")
+    other, second = fetching._temporary(cache / "a")
+    assert first.exists()
+    assert second.exists()
+    os.close(handle)
+    os.close(other)
 
 
 def test_the_rest_of_an_interrupted_set_is_fetched(server, cache):

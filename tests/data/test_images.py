@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def many_scans(side, count):
 
 
 def test_too_many_scans(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(many_scans(3000, 20))
+    (tmp_path / "a.jpg").write_bytes(many_scans(1000, 20))
     assert decode(tmp_path / "a.jpg", 1, (8, 8)).shape == (8, 8, 1)
     for side, count in ((3000, 1000), (8, 1000)):
         (tmp_path / "a.jpg").write_bytes(many_scans(side, count))
@@ -132,6 +133,16 @@ def test_too_many_segments(tmp_path, segments):
     (tmp_path / "a.jpg").write_bytes(data[:2] + segments + data[2:])
     with pytest.raises(DataError, match="more segments or EXIF than any program writes"):
         decode(tmp_path / "a.jpg", 3)
+
+
+def test_many_empty_frames_are_walked_once(tmp_path):
+    """The end of the file was looked for from each of them."""
+    data = encoded("JPEG")
+    (tmp_path / "a.jpg").write_bytes(data[:2] + b"\xff\xc0\0\2" * 60_000 + bytes(1 << 24) + data[2:])
+    start = time.process_time()
+    with pytest.raises(DataError, match="is damaged"):
+        decode(tmp_path / "a.jpg", 3)
+    assert time.process_time() - start < 5
 
 
 def test_addresses_are_not_read(tmp_path):

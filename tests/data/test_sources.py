@@ -35,7 +35,7 @@ def test_every_source_keeps_its_docstring(source):
 
 
 def test_static_facts_need_no_numpy():
-    heavy = ["numpy", "PIL", "pooch", "requests", "jax", "simplejpeg"]
+    heavy = ["numpy", "PIL", "requests", "jax", "simplejpeg"]
     code = (
         "import sys; from cnncli.data.sources import SOURCES; from pydantic import TypeAdapter;"
         "from cnncli.data.sources import AnySource; s = TypeAdapter(AnySource).validate_python('mnist');"

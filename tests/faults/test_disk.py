@@ -14,9 +14,9 @@ from cnncli.train.events import Events
 from cnncli.train.signals import Interrupted
 
 
-def count_of(action, root):
-    """Calls to the disk below ``root`` that ``action`` makes."""
-    disk = Disk(root)
+def count_of(action, root, error=0):
+    """Calls to the disk below ``root`` that ``action`` makes and that may end in ``error``."""
+    disk = Disk(root, error=error)
     with pytest.MonkeyPatch.context() as patch:
         disk.install(patch)
         action()
@@ -60,7 +60,7 @@ FAILURES = pytest.mark.parametrize("error", [0, *ERRORS], ids=["killed", "ENOSPC
 @EVERY
 @FAILURES
 def test_training_survives_a_failure_at_every_call(tiny_run, whole, tmp_path, error, every):
-    total = count_of(lambda: tiny_run(tmp_path / "count"), tmp_path / "count")
+    total = count_of(lambda: tiny_run(tmp_path / "count"), tmp_path / "count", error)
     calls = range(1 + ((0, *ERRORS).index(error) * 2) % every, total + 1, every)
     for at in calls:
         root = tmp_path / str(at)
@@ -101,7 +101,7 @@ def test_resuming_survives_a_failure_at_every_call(tiny_run, whole, tmp_path, mo
         return start.resume(run, [], Events())
 
     counted = shutil.copytree(half, tmp_path / "count")
-    total = count_of(lambda: resume(counted), counted)
+    total = count_of(lambda: resume(counted), counted, error)
     calls = range(1 + ((0, *ERRORS).index(error) * 2) % every, total + 1, every)
     for at in calls:
         run = shutil.copytree(half, tmp_path / str(at))
@@ -119,3 +119,53 @@ def sound(run):
     """Checkpoints but the one that was damaged, which may not be set aside yet."""
     folders = checkpoint.folders(run / "checkpoints")
     return [each for each in folders if (each / "state.json").read_text().endswith("\n")]
+
+
+def test_killed_at_any_call_after_the_last_commit_it_keeps_the_same_checkpoints(tiny_run, whole, tmp_path):
+    """Whatever is removed after the last step: a resumed run has no checkpoint more, and nothing half removed."""
+    total = count_of(lambda: tiny_run(tmp_path / "count"), tmp_path / "count")
+    half_done = 0
+    for at in range(total - 12, total + 1):
+        root = tmp_path / str(at)
+        assert isinstance(fail(lambda root=root: tiny_run(root), Disk(root, at)), Killed)
+        run = root / "tiny-1"
+        half_done += leaves(run) != whole
+        assert leaves(finish(run, tiny_run, root)) == whole
+        assert not list(run.rglob(".*tmp*"))
+    assert half_done > 5
+
+
+class RemoveAt(Events):
+    """Removes the run's folder after a step."""
+
+    def __init__(self, run, step):
+        self.run, self.step = run, step
+
+    def progress(self, progress):
+        if progress.epoch * 4 - 4 + progress.step == self.step:
+            shutil.rmtree(self.run)
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_a_run_that_is_removed_while_it_trains_ends_at_the_next_write_and_is_not_rebuilt(
+    tiny_run, tmp_path, monkeypatch, step
+):
+    monkeypatch.setattr(loop, "PACE", 0.0)
+    run = tmp_path / "tiny-1"
+    with pytest.raises(MachineError, match=r"cannot write: No such file .* folder was removed or moved") as ended:
+        tiny_run(tmp_path, RemoveAt(run, step))
+    assert ended.value.exit_code == 4
+    assert not run.exists()
+
+
+def test_a_link_in_the_place_of_metrics_is_not_followed(tiny_run, tmp_path):
+    (tmp_path / "precious").write_text("mine")
+
+    class Link(Events):
+        def compiled(self, seconds):
+            (tmp_path / "tiny-1" / "metrics.jsonl").unlink()
+            (tmp_path / "tiny-1" / "metrics.jsonl").symlink_to(tmp_path / "precious")
+
+    with pytest.raises(MachineError, match=r"metrics\.jsonl  cannot write"):
+        tiny_run(tmp_path, Link())
+    assert (tmp_path / "precious").read_text() == "mine"

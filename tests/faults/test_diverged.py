@@ -13,7 +13,7 @@ from cnncli.runs import checkpoint
 from cnncli.runs.directory import Run
 from cnncli.train import loop
 from cnncli.train.events import Events
-from cnncli.train.health import first_not_finite
+from cnncli.train.health import PLACES, first_not_finite
 from cnncli.train.signals import Interrupted
 from cnncli.train.start import resume, train
 
@@ -84,10 +84,10 @@ def test_it_stops_at_once_and_names_step_and_layer(net, tmp_path):
     ({"update": {"a": False, "c": False}}, ("update", "a")),
     ({"input": {"": False}, "output": {"a": False}}, ("input", "")),
     ({"weights": {"c": False}, "output": {"c": False}}, ("weights", "c")),
+    ({"statistics": {"b": False}}, ("statistics", "b")),
 ])  # fmt: skip
 def test_where_it_began(examined, began):
-    places = ("weights", "input", "output", "loss", "gradient", "update")
-    assert first_not_finite({place: examined.get(place, {}) for place in places}, ["a", "b", "c"]) == began
+    assert first_not_finite({place: examined.get(place, {}) for place in PLACES}, ["a", "b", "c"]) == began
 
 
 STEEP = ("[{fc: 2}]", "{sgd: 2}", "train.loss=mse", "train.epochs=30", "train.save_every=5 epochs",
@@ -130,6 +130,18 @@ def test_weights_that_are_not_finite_are_not_saved(net, tmp_path):
     with pytest.raises(DivergedError, match="the update of fc1 is not finite at step 1") as stopped:
         train(net("[{fc: 2}]", "{sgd: 3e38}", "train.loss=mse", "train.save_every=1 steps"), tmp_path, Events())
     assert "fc1.bias is not finite after step 1" in str(stopped.value)
+    assert [each.step for each in checkpoint.manifests(tmp_path / "net-1" / "checkpoints")] == [0]
+
+
+# The variance of what fc1 gives overflows: the normalisation gives 0, and loss, gradients and weights stay finite.
+LARGE = ("[{fc: {units: 4, init: {normal: 1e20}}}, batch_norm, relu, {fc: 2}, softmax]", "{sgd: 0.1}")
+
+
+def test_running_statistics_that_are_not_finite_are_not_saved_but_named(net, tmp_path):
+    with pytest.raises(DivergedError, match=r"batch_norm1\.var is not finite after step 4: the running statistics of "
+                                            r"batch_norm1 are not finite") as stopped:  # fmt: skip
+        train(net(*LARGE), tmp_path, Events())
+    assert stopped.value.exit_code == 6
     assert [each.step for each in checkpoint.manifests(tmp_path / "net-1" / "checkpoints")] == [0]
 
 

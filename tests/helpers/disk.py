@@ -37,13 +37,17 @@ class Disk:
     def install(self, patch) -> "Disk":
         for name in CALLS:
             patch.setattr(os, name, self._counted(name, getattr(os, name)))
-        for name in ("unlink", "rmdir", "open"):
-            patch.setattr(os, name, self._mortal(getattr(os, name)))
+        patch.setattr(os, "open", self._mortal(os.open))
+        for name in ("unlink", "rmdir"):  # that a disk refuses them is not tried: only where the process ends
+            real = getattr(os, name)
+            patch.setattr(os, name, self._mortal(real) if self.error else self._counted(name, real))
         return self
 
     def _counted(self, name, real):
         def call(target, *arguments, **named):
             path = os.readlink(f"/proc/self/fd/{target}") if isinstance(target, int) else os.fspath(target)
+            if named.get("dir_fd") is not None:
+                path = os.path.join(os.readlink(f"/proc/self/fd/{named['dir_fd']}"), path)
             if not str(path).startswith(str(self.root)):
                 return real(target, *arguments, **named)
             self._require_life()

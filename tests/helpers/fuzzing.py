@@ -175,8 +175,10 @@ def pictures() -> list[bytes]:
         {}),
         ("PNG", colour, {"save_all": True, "append_images": [colour]}), ("JPEG", grey, {}), ("JPEG", colour,
         {"exif": exif}),
-        ("JPEG", colour.convert("CMYK"), {}), ("JPEG", colour, {"progressive": True}), ("JPEG", colour,
-        {"optimize": True}),
+        ("PNG", grey, {"transparency": 7}), ("PNG", grey.convert("1"), {"transparency": 0}),
+        ("PNG", deep, {"transparency": 300}), ("PNG", colour, {"transparency": (1, 2, 3)}),
+        ("JPEG", colour, {"xmp": b'<x tiff:Orientation="6"/>'}), ("JPEG", colour.convert("CMYK"), {}),
+        ("JPEG", colour, {"progressive": True}), ("JPEG", colour, {"optimize": True}),
     ]  # fmt: skip
     files = []
     for form, image, options in made:
@@ -323,6 +325,7 @@ def targets() -> dict[str, Target]:
     made, images = Checkpoints(), idx((2, 3, 4))
     configs = [path.read_bytes() for path in shipped().values() if path.stat().st_size < 3000]
     kinds = [b"IHDR", b"IDAT", b"IEND", b"tRNS", b"PLTE", b"iCCP", b"zTXt", b"acTL", b"fcTL", b"eXIf", b"Exif\0\0",
+             b"http://ns.adobe.com/xap/1.0/\0", b"tiff:Orientation>8", b"\0\0\0\6tRNS\0\1\0\2\0\3",
              b"\xff\xd8",
              b"\xff\xd9", b"\xff\xc0", b"\xff\xc2", b"\xff\xda", b"\xff\xe1", b"\xff\xee", b"Adobe"]  # fmt: skip
     numpy = [b"\x93NUMPY\x01\0", b"'descr': '|O'", b"'<f8'", b"'<U9'", b"'|V8'", b"(9999999999,)", b"()", b"True",

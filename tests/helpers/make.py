@@ -8,7 +8,8 @@ from networks import jit
 
 from cnncli.graph import Graph, build
 from cnncli.layers import Call, Entry, Layer, Shape, Weight
-from cnncli.model import Model, Weights, draw
+from cnncli.layers.base import name_hash
+from cnncli.model import Model, Weights
 
 
 def layer_of(written) -> Layer:
@@ -50,6 +51,15 @@ def run_layer(layer: Layer, *inputs, params=None, state=None, train=False, key=N
 def init_layer(layer: Layer, *shapes: Shape, seed: int = 0) -> Weights:
     """First values of a layer's arrays, for inputs of ``shapes``."""
     return draw(layer.resolve(*shapes).weights, jax.random.key(seed))
+
+
+def draw(declared: dict[str, Weight], key) -> Weights:
+    """First values of declared arrays, each from the key of its name."""
+    params, state = {}, {}
+    for name, weight in declared.items():
+        array = weight.init.draw(jax.random.fold_in(key, name_hash(name)), weight.shape, weight.fans)
+        (params if weight.trained else state)[name] = array
+    return Weights(params, state)
 
 
 def apply(written, x, key=None, state=None, **params) -> np.ndarray:

@@ -69,6 +69,33 @@ def test_pixels_that_only_ceil_lets_in_are_never_counted(n, counted):
                   lambda x, w: F.avg_pool2d(x, 3, 2, 1, True, counted))  # fmt: skip
 
 
+ONNX = np.array([[[0.8580, 0.0786], [0.2692, 0.1537]], [[0.8816, 0.4353], [0.5772, 0.6623]],
+                 [[0.9067, 0.9483], [0.5970, 0.7630]]], np.float32)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ({"avg_pool": {"count_padding": True}}, [0.1511, 0.2841, 0.3572]),  # ONNX's own numbers
+        ({"avg_pool": {}}, ONNX.mean((1, 2))),
+        ({"max_pool": {}}, ONNX.max((1, 2))),
+        ({"l2_pool": {}}, np.sqrt(np.square(ONNX).sum((1, 2)))),
+        ({"stochastic_pool": {}}, np.square(ONNX).sum((1, 2)) / ONNX.sum((1, 2))),
+        ({"subsample": {"of": "sum"}}, ONNX.sum((1, 2))),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_last_window_that_begins_in_the_padding_is_left_out(written, expected):
+    """ONNX's node test ``averagepool_2d_ceil_last_window_starts_on_pad``: a window every 3 pixels of 1 + 2 + 1."""
+    ((kind, fields),) = written.items()
+    settings = {kind: fields | {"kernel": 3, "stride": 3, "padding": 1, "rounding": "ceil"}}
+    assert layer_of(settings).resolve((2, 2, 3)).shape == (1, 1, 3)
+    weights = {"coefficient": np.ones(3, np.float32), "bias": np.zeros(3, np.float32)} if kind == "subsample" else {}
+    y = apply(settings, np.moveaxis(ONNX, 0, -1)[None], **weights)
+    assert y.shape == (1, 1, 1, 3)
+    np.testing.assert_allclose(y[0, 0, 0], expected, atol=1e-4)  # ONNX writes 4 digits
+
+
 @few
 @given(pools(padded=False))
 def test_textbook_pooling_l2_is_pytorchs(problem):

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnncli.errors import CheckpointError, MachineError
+from cnncli.report.plots import curves, grid
 from cnncli.runs import checkpoint, directory, files
+from cnncli.starter import write_starter
 
 CONTENTS = checkpoint.Contents(
     {"conv1.kernel": np.arange(6, dtype=np.float32).reshape(1, 1, 2, 3)},
@@ -253,3 +255,29 @@ def test_replace_file_leaves_the_old_one_when_it_breaks_off(tmp_path, monkeypatc
     with pytest.raises(OSError, match="I/O error"):
         files.replace_file(path, b"new")
     assert path.read_bytes() == b"old"
+
+
+def test_a_link_is_replaced_not_followed_by_every_writer(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "precious").write_text("mine")
+    run = directory.create(tmp_path / "runs", "net", {})
+    line = {"kind": "epoch", "step": 3, "epoch": 1, "lr": 0.1, "train": {"loss": 0.5, "accuracy": 0.5}, "val": None}
+    directory.append_line(run.metrics, line)
+    paths = [run.plots / "curves.png", tmp_path / "x-data.png", tmp_path / ".cnn-schema.json", run.resolved]
+    for path in paths:
+        path.symlink_to(tmp_path / "precious")
+    curves(run)
+    grid([("row", np.zeros((1, 4, 4, 1), np.uint8), ["a"])], tmp_path / "x-data.png", "title")
+    write_starter("mynet")
+    files.replace_file(run.resolved, b"new")
+    for path in paths:
+        assert not path.is_symlink(), path
+        assert path.is_file()
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_what_is_no_plain_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a plain file"):
+        files.replace_file(tmp_path / "pipe", b"new")
+    assert not (tmp_path / "pipe").is_file()

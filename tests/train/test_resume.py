@@ -8,6 +8,7 @@ import shutil
 import signal
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from cnncli.config.load import load
@@ -16,7 +17,8 @@ from cnncli.runs import checkpoint
 from cnncli.runs.directory import Run
 from cnncli.train import loop
 from cnncli.train.events import Events
-from cnncli.train.prepare import load_data
+from cnncli.train.prepare import fit_constants, load_data
+from cnncli.train.restore import augmentations_fit
 from cnncli.train.signals import Interrupted
 from cnncli.train.start import most_checkpoints, resume, train
 from cnncli.train.trained import open_trained
@@ -316,3 +318,20 @@ def test_resuming_with_other_cores_or_kernels_is_told(tiny, tmp_path):
     heard = Listen()
     resume(run, ["train.epochs=3"], heard)
     assert not any("last digits" in note for note in heard.notes)
+
+
+def test_constants_of_augmentations_are_held_against_the_config(tiny):
+    loaded = tiny("data.augment=[{random_shift: 1}, random_erasing]")
+    data = load_data(loaded.config, loaded.graph, lambda *_: None)
+    constants = fit_constants(loaded.config, data.dataset.train)
+    assert augmentations_fit(loaded.config, constants, (8, 8, 1))
+    assert not augmentations_fit(loaded.config, {}, (8, 8, 1))
+    assert not augmentations_fit(loaded.config, {"random_erasing1": {"white": np.zeros((3, 5), np.float32)}}, (8, 8, 1))
+
+
+def test_resuming_with_other_variables_of_xla_or_onednn_is_told(tiny, tmp_path, monkeypatch):
+    run = train(tiny("train.epochs=1"), tmp_path / "runs", Events()).run
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")  # read when oneDNN is loaded: here only the note changes
+    heard = Listen()
+    resume(run, ["train.epochs=2"], heard)
+    assert heard.notes[0].startswith("ONEDNN_MAX_CPU_ISA '' became 'AVX2': from here on the last digits may differ")
