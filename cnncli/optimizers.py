@@ -100,9 +100,9 @@ def signatures() -> dict[str, Signature]:
     found = {name: signature for name, signature in read.items() if signature}
     for node in tree.body:  # nadam = functools.partial(adam, nesterov=True), and its docstring
         match node:
-            case ast.Assign(
-                [ast.Name(name)], ast.Call(ast.Attribute(attr="partial"), [ast.Name(base)], fixed)
-            ) if base in found:
+            case ast.Assign([ast.Name(name)], ast.Call(ast.Attribute(attr="partial"), [ast.Name(base)], fixed)) if (
+                base in found
+            ):
                 fixed_names = {word.arg for word in fixed}
                 free = {key: each for key, each in found[base].arguments.items() if key not in fixed_names}
                 found[name] = replace(found[base], arguments=free)
