@@ -106,7 +106,7 @@ def _figures(node: Node, y: Array, params: Any, slope: Any, updates: Any) -> dic
         found["gradient"] = sum(jnp.abs(slope[name]).sum() for name in names) / count
         lengths = [optax.tree.norm([tree[name] for name in names]) for tree in (updates, params)]
         found["update"] = lengths[0] / jnp.maximum(lengths[1], 1e-12)
-    if ends := node.layer.flat_ends():
+    if ends := node.layer.saturation_values():
         flat = jnp.stack([jnp.abs(y - end) < NEAR * max(abs(end), 1) if end else y == 0 for end in ends]).any(0)
         found["dead"] = flat.all(tuple(range(y.ndim - 1))).mean(dtype=jnp.float32)
         found["saturated"] = flat.mean(dtype=jnp.float32)
@@ -115,7 +115,8 @@ def _figures(node: Node, y: Array, params: Any, slope: Any, updates: Any) -> dic
 
 def warnings(health: Mapping[str, Mapping[str, float]], graph: Graph) -> list[str]:
     """What is wrong, in words; nothing for a healthy network."""
-    two_ended = {node.name for node in graph.main if len(node.layer.flat_ends()) > 1}  # relu rests at 0 by design
+    # A ReLU has one such value, 0, where it is by design.
+    two_ended = {node.name for node in graph.main if len(node.layer.saturation_values()) > 1}
     gradients = {name: figures["gradient"] for name, figures in health.items() if "gradient" in figures}
     largest = max(gradients, key=lambda name: gradients[name], default="")
     found = []

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from cnncli.graph import Graph, build
-from cnncli.layers import Context, Entry, Layer, Shape, Variables, Weight
+from cnncli.layers import Call, Entry, Layer, Shape, Weight
+from cnncli.layers.base import name_hash
 from cnncli.model import Model, Weights
 from tests.helpers.networks import jit
 
@@ -45,6 +46,29 @@ def random_weights(graph: Graph) -> Weights:
     return Weights(params, state)
 
 
+def run_layer(
+    layer: Layer, *inputs: Any, params: Any = None, state: Any = None, train: bool = False, key: jax.Array | None = None
+) -> tuple[jax.Array, Any]:
+    """A layer's output and new state for ``inputs`` (B, *shape) each; in training mode if there is a ``key``."""
+    sliding = layer.resolve(*(x.shape[1:] for x in inputs)).sliding
+    return layer.apply(Call(params or {}, state or {}, sliding, train or key is not None, key), *inputs)
+
+
+def init_layer(layer: Layer, *shapes: Shape, seed: int = 0) -> Weights:
+    """Initial values of a layer's arrays, for inputs of ``shapes``."""
+    return draw(layer.resolve(*shapes).weights, jax.random.key(seed))
+
+
+def draw(declared: dict[str, Weight], key: jax.Array) -> Weights:
+    """Initial values of declared arrays, each from the key of its name."""
+    params: dict[str, Any] = {}
+    state: dict[str, Any] = {}
+    for name, weight in declared.items():
+        array = weight.init.draw(jax.random.fold_in(key, name_hash(name)), weight.shape, weight.fans)
+        (params if weight.trained else state)[name] = array
+    return Weights(params, state)
+
+
 def apply(
     written: Any, x: Any, key: jax.Array | None = None, state: dict[str, Any] | None = None, **params: Any
 ) -> np.ndarray:
@@ -54,6 +78,6 @@ def apply(
 
     @jit
     def run(x: jax.Array, key: jax.Array | None) -> jax.Array:
-        return layer.apply(Variables(params, state or {}), x, Context(key is not None, key))[0]
+        return run_layer(layer, x, params=params, state=state, key=key)[0]
 
     return np.asarray(run(x, key))

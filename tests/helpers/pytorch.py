@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from cnncli.layers import Context, Layer, Variables
-from tests.helpers.layers import normal, random_weight
+from cnncli.layers import Layer
+from tests.helpers.layers import normal, random_weight, run_layer
 from tests.helpers.networks import jit
 
 torch = pytest.importorskip("torch", reason="PyTorch is the reference here: pip install torch")
@@ -35,8 +35,8 @@ def last(x: Any) -> Any:
 
 def same_function(layer: Layer, x: np.ndarray, theirs: Callable[..., Any]) -> None:
     """Assert that outputs and gradients agree. ``theirs(x, weights)``: images channels first, weights as ours."""
-    declared = layer.weights(x.shape[1:]).items()
-    weights = {name: random_weight(weight, seed) for seed, (name, weight) in enumerate(declared)}
+    resolved = layer.resolve(x.shape[1:])
+    weights = {name: random_weight(weight, seed) for seed, (name, weight) in enumerate(resolved.weights.items())}
     leaves = {name: torch.tensor(array, requires_grad=True) for name, array in weights.items()}
     leaf = torch.tensor(x, requires_grad=True)
     expected = last(theirs(leaf.movedim(-1, 1), leaves))
@@ -45,11 +45,11 @@ def same_function(layer: Layer, x: np.ndarray, theirs: Callable[..., Any]) -> No
 
     @jit
     def run(weights: Any, x: Any) -> Any:
-        y, back = jax.vjp(lambda w, x: layer.apply(Variables(w, {}), x, Context())[0], weights, x)
+        y, back = jax.vjp(lambda w, x: run_layer(layer, x, params=w)[0], weights, x)
         return y, back(pull)
 
     y, (by_weight, by_input) = run(weights, x)
-    assert y.shape == (len(x), *layer.out_shape(x.shape[1:]))
+    assert y.shape == (len(x), *resolved.shape)
     agree(y, expected)
     agree(by_input, leaf.grad, "gradient of the input")
     for name, gradient in by_weight.items():
