@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cnncli.native import library
-from cnncli.native.library import Kernels, built
+from cnncli.native.library import Backend, built
 from cnncli.train.objective import Targets, make_objective
 from tests.bench import lax_peer, report
 from tests.bench.__main__ import arguments, require_kernels
@@ -118,12 +118,12 @@ def test_quick_is_a_default_that_can_be_overridden():
 
 
 def test_plain_xla_is_raced_only_where_that_is_asked_for(monkeypatch, capsys):
-    monkeypatch.setattr(library, "kernels", lambda: Kernels("xla", "the kernels were not built"))
+    monkeypatch.setattr(library, "kernels", lambda: Backend("xla", "the kernels were not built"))
     with pytest.raises(SystemExit, match="add --without-kernels"):
         require_kernels(arguments([]).without_kernels)
     assert "kernels: xla (the kernels were not built), of " in capsys.readouterr().out
     require_kernels(arguments(["--without-kernels"]).without_kernels)
-    monkeypatch.setattr(library, "kernels", lambda: Kernels("onednn", "oneDNN 3.2.0"))
+    monkeypatch.setattr(library, "kernels", lambda: Backend("onednn", "oneDNN 3.2.0"))
     require_kernels(False)
 
 
