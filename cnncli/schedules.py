@@ -66,7 +66,7 @@ class Constant(Schedule):
     Example: `constant`
     """
 
-    words: ClassVar[tuple[str, ...]] = ("none", "fixed")
+    aliases: ClassVar[tuple[str, ...]] = ("none", "fixed")
 
     def after_warmup(self, lr: float, span: Span) -> Rate:
         """Lr."""
@@ -81,8 +81,8 @@ class Step(Schedule):
     Example: `step: {at: [50 %, 75 %], factor: 0.1}`
     """
 
-    main: ClassVar[str | None] = "at"
-    words: ClassVar[tuple[str, ...]] = ("multistep", "multi_step", "piecewise", "step_lr")
+    shorthand: ClassVar[str | None] = "at"
+    aliases: ClassVar[tuple[str, ...]] = ("multistep", "multi_step", "piecewise", "step_lr")
 
     at: sequence(Duration) = Field(description="when the rate drops")  # type: ignore[valid-type]
     factor: float = Field(0.1, gt=0, description="what it is multiplied by")
@@ -102,7 +102,7 @@ class Exponential(Schedule):
     Example: `exponential: {factor: 0.9, every: 1 epoch}`
     """
 
-    main: ClassVar[str | None] = "factor"
+    shorthand: ClassVar[str | None] = "factor"
 
     factor: float = Field(gt=0, description="what the rate is multiplied by")
     every: LongDuration = Field("1 epoch", description="how long that takes")
@@ -120,7 +120,7 @@ class Linear(Schedule):
     Example: `linear`
     """
 
-    main: ClassVar[str | None] = "end"
+    shorthand: ClassVar[str | None] = "end"
 
     end: float = Field(0.0, ge=0, le=1, description="the last rate as a share of the first")
 
@@ -137,8 +137,8 @@ class Cosine(Schedule):
     Example: `cosine: {warmup: 5 %}`
     """
 
-    main: ClassVar[str | None] = "end"
-    words: ClassVar[tuple[str, ...]] = ("cosine_annealing", "cosine_decay")
+    shorthand: ClassVar[str | None] = "end"
+    aliases: ClassVar[tuple[str, ...]] = ("cosine_annealing", "cosine_decay")
 
     end: float = Field(0.0, ge=0, le=1, description="the last rate as a share of the first")
 
@@ -158,8 +158,8 @@ class OneCycle(Schedule):
     Example: `one_cycle: {peak: 0.3}`
     """
 
-    main: ClassVar[str | None] = "peak"
-    words: ClassVar[tuple[str, ...]] = ("onecycle", "1cycle", "one_cycle_lr")
+    shorthand: ClassVar[str | None] = "peak"
+    aliases: ClassVar[tuple[str, ...]] = ("onecycle", "1cycle", "one_cycle_lr")
 
     peak: float = Field(0.3, gt=0, lt=1, description="where in training the top is")
     start: float = Field(0.04, gt=0, le=1, description="the first rate as a share of the top")

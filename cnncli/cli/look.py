@@ -11,7 +11,7 @@ from cnncli.cli.output import JsonOption, next_line, print_json
 from cnncli.errors import printable
 
 ConfigArguments = Annotated[list[str], typer.Argument(metavar="CONFIG|RUN|NAME [KEY=VALUE ...]",
-                                                      help="A YAML file, a run's folder or a shipped config's name; "
+                                                      help="A YAML file, a run's folder or a bundled config's name; "
                                                       "then overrides.")]  # fmt: skip
 
 
@@ -19,7 +19,7 @@ def inspect(
     arguments: Annotated[
         list[str],
         typer.Argument(metavar="CONFIG|RUN|NAME [KEY=VALUE ...] [LAYER]", help="A YAML file, a run's folder or a "
-                       "shipped config's name; overrides; with --explain the name of one layer."),
+                       "bundled config's name; overrides; with --explain the name of one layer."),
     ],
     explain: Annotated[
         bool, typer.Option("--explain", help="Each number with its formula, of all layers or of one.")
@@ -30,9 +30,9 @@ def inspect(
 
     Also multiply-adds, memory and the receptive field.
     """
+    from cnncli.bundled import find_config
     from cnncli.config.load import load
     from cnncli.report.console import dim, make_console
-    from cnncli.shipped import find_config
 
     config, overrides = config_and_overrides(arguments)
     names, overrides = layer_names(overrides)
@@ -78,11 +78,11 @@ def data(
 
     The picture shows images before and after preprocessing and augmentation.
     """
+    from cnncli.bundled import find_config
     from cnncli.config.load import load
     from cnncli.report.console import make_console
     from cnncli.report.data import counts, counts_table, draw, picture_path
     from cnncli.report.training import TrainingConsole
-    from cnncli.shipped import find_config
 
     config, overrides = config_and_overrides(arguments)
     loaded = load(find_config(config), overrides)
@@ -109,11 +109,11 @@ def time(arguments: ConfigArguments, json: JsonOption = False) -> None:
 
     In training and in prediction, on random data: none need be there.
     """
+    from cnncli.bundled import find_config
     from cnncli.config.load import load
     from cnncli.report.console import dim, make_console
     from cnncli.report.timing import summary, time_legend, time_table
     from cnncli.report.training import TrainingConsole
-    from cnncli.shipped import find_config
 
     config, overrides = config_and_overrides(arguments)
     loaded = load(find_config(config), overrides)
@@ -155,12 +155,12 @@ def layers(
 
 
 def init(
-    name: Annotated[str, typer.Argument(help="A shipped config's name, or a new one.")],
+    name: Annotated[str, typer.Argument(help="A bundled config's name, or a new one.")],
     json: JsonOption = False,
 ) -> None:
     """Write NAME.yaml to start from.
 
-    A shipped config, or a commented starter that trains on the embedded digits.
+    A bundled config, or a commented starter that trains on the embedded digits.
     """
     from cnncli.report.console import make_console
     from cnncli.starter import SCHEMA, write_starter

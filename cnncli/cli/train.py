@@ -31,8 +31,8 @@ def train(
     json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Train a network; metrics and checkpoints go under runs/."""
+    from cnncli.bundled import find_config
     from cnncli.config.load import load
-    from cnncli.shipped import find_config
 
     given = [*(arguments or []), *(["train.watch=true"] if watch else [])]
     loaded = None

@@ -100,4 +100,4 @@ def _main_field(path: str, field: str) -> str | None:
     steps = _steps(path)
     location = ("model", *steps[2:]) if steps[0] == "blocks" else tuple(steps)  # a block's layers are layers
     owner = class_at(Config, location)
-    return owner.main if owner and issubclass(owner, Spec) and field in fields(owner) else None
+    return owner.shorthand if owner and issubclass(owner, Spec) and field in fields(owner) else None

@@ -84,7 +84,7 @@ def _spec(word: str, value: dict[str, Any] | None, members: Mapping[str, type[Sp
 
 
 def _member(word: str, members: Mapping[str, type[Spec]]) -> str | None:
-    return nearest(word, list(members), {other: name for name, each in members.items() for other in each.words})
+    return nearest(word, list(members), {other: name for name, each in members.items() for other in each.aliases})
 
 
 def _write(line: str) -> str:

@@ -96,7 +96,7 @@ def find(name: str) -> list[Page]:
     found = [page for word, page in pages() if word == name]
     if not found:
         words = [*dict.fromkeys(word for word, _ in pages()), *families()]
-        others = {word: page.kind for _, page in reversed(pages()) if issubclass(page, Spec) for word in page.words}
+        others = {word: page.kind for _, page in reversed(pages()) if issubclass(page, Spec) for word in page.aliases}
         hint = f"{did_you_mean(name, words, others)} `cnn layers` lists all."
         raise ConfigError.of(f"there is no page on '{name}'", hint)
     return found
@@ -124,14 +124,14 @@ def page(about: Page) -> dict[str, Any]:
     return {
         "layer" if issubclass(about, Layer) else "name": kind,
         "family": family_of(about),
-        "main": about.main if issubclass(about, Spec) else None,
+        "main": about.shorthand if issubclass(about, Spec) else None,
         "text": inspect.getdoc(about) or "",
         "fields": [
             {"name": name, "type": type_text(about, name), "default": default_text(info),
              "meaning": info.description or ""}
             for name, info in fields(about).items()
         ],
-        "also_called": list(about.words) if issubclass(about, Spec) else [],
+        "also_called": list(about.aliases) if issubclass(about, Spec) else [],
     }  # fmt: skip
 
 

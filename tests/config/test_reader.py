@@ -104,7 +104,7 @@ def test_refused_paths(cnn, tmp_path):
     assert cnn("inspect", "loop.yaml").errors == ["loop.yaml  cannot be read: too many levels of symbolic links"]
     assert cnn("inspect", "pipe.yaml").errors == ["pipe.yaml  cannot be read: it is a pipe, not a plain file"]
     assert cnn("inspect", "zeros.yaml").errors == ["zeros.yaml  cannot be read: it is a device, not a plain file"]
-    assert cnn("inspect", "lenet").errors == ["lenet  no such file, run or shipped config. Did you mean lenet5?"]
+    assert cnn("inspect", "lenet").errors == ["lenet  no such file, run or bundled config. Did you mean lenet5?"]
     long = cnn("inspect", "x" * 5000 + ".yaml")
     assert long.code == 2
     assert "file name too long" in long.err
