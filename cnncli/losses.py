@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Loss(Spec):
-    """Base. ``undoes``: the kind of a final layer it wants the inputs of, which is the stable form."""
+    """Base. ``logits_of``: the kind of final layer whose inputs (the logits) it takes, for numerical stability."""
 
     family: ClassVar[str] = "loss"
-    undoes: ClassVar[str] = ""
+    logits_of: ClassVar[str] = ""
     one_output: ClassVar[bool] = False  # two classes may share one output
 
     def widths(self, classes: int) -> tuple[int, ...]:
@@ -51,7 +51,7 @@ class CrossEntropy(Loss):
     aliases: ClassVar[tuple[str, ...]] = (
         "crossentropy", "softmax_cross_entropy", "categorical_crossentropy", "nll", "ce",
     )  # fmt: skip
-    undoes: ClassVar[str] = "softmax"
+    logits_of: ClassVar[str] = "softmax"
 
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="share of the target spread evenly over all classes (Szegedy et al. 2016)"
@@ -84,7 +84,7 @@ class Focal(Loss):
 
     shorthand: ClassVar[str | None] = "gamma"
     aliases: ClassVar[tuple[str, ...]] = ("focal_loss",)
-    undoes: ClassVar[str] = "softmax"
+    logits_of: ClassVar[str] = "softmax"
 
     gamma: NonNegativeFloat = Field(2.0, description="0: cross-entropy; larger: easy examples count less")
 
@@ -136,7 +136,7 @@ class BinaryCrossEntropy(Loss):
     """
 
     aliases: ClassVar[tuple[str, ...]] = ("bce", "binary_crossentropy", "sigmoid_cross_entropy", "log_loss")
-    undoes: ClassVar[str] = "sigmoid"
+    logits_of: ClassVar[str] = "sigmoid"
     one_output: ClassVar[bool] = True
 
     def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":

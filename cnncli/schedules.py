@@ -60,7 +60,7 @@ class Schedule(Spec):
         raise TypeError(f"{self.kind} has no rate")
 
 
-class Constant(Schedule):
+class ConstantSchedule(Schedule):
     """The same learning rate throughout.
 
     Example: `constant`
@@ -75,7 +75,7 @@ class Constant(Schedule):
         return optax.constant_schedule(lr)
 
 
-class Step(Schedule):
+class StepSchedule(Schedule):
     """Times ``factor`` at each of the times in ``at``, which count from the start of training.
 
     Example: `step: {at: [50 %, 75 %], factor: 0.1}`
@@ -96,7 +96,7 @@ class Step(Schedule):
         return optax.piecewise_constant_schedule(lr, drops)
 
 
-class Exponential(Schedule):
+class ExponentialSchedule(Schedule):
     """Times ``factor`` over every ``every``, continuously.
 
     Example: `exponential: {factor: 0.9, every: 1 epoch}`
@@ -114,7 +114,7 @@ class Exponential(Schedule):
         return optax.exponential_decay(lr, max(span.steps(self.every), 1), self.factor)
 
 
-class Linear(Schedule):
+class LinearSchedule(Schedule):
     """In a line down to ``end`` times the learning rate.
 
     Example: `linear`
@@ -131,7 +131,7 @@ class Linear(Schedule):
         return optax.linear_schedule(lr, lr * self.end, span.rest)
 
 
-class Cosine(Schedule):
+class CosineSchedule(Schedule):
     """Half a cosine down to ``end`` times the learning rate. Loshchilov and Hutter 2017.
 
     Example: `cosine: {warmup: 5 %}`
@@ -149,7 +149,7 @@ class Cosine(Schedule):
         return optax.cosine_decay_schedule(lr, span.rest, self.end)
 
 
-class OneCycle(Schedule):
+class OneCycleSchedule(Schedule):
     """Up to the learning rate and down again, in half a cosine each. Smith and Topin 2018.
 
     PyTorch's OneCycleLR step for step, with its defaults, but for the momentum, which stays as the optimizer has it
@@ -181,5 +181,7 @@ class OneCycle(Schedule):
         return rate
 
 
-SCHEDULES = (Constant, Step, Exponential, Linear, Cosine, OneCycle)
+SCHEDULES = (
+    ConstantSchedule, StepSchedule, ExponentialSchedule, LinearSchedule, CosineSchedule, OneCycleSchedule,
+)  # fmt: skip
 AnySchedule = one_of(SCHEDULES)

@@ -72,7 +72,8 @@ class Settings(BaseModel):
 class Spec(Settings):
     """One choice of a family (a layer, a source, a loss ...).
 
-    ``kind``: its word in YAML. ``shorthand``: the field that may stand alone. ``aliases``: what others call it.
+    ``kind``: its word in YAML, by default the class's name without its family. ``shorthand``: the field that may stand
+    alone. ``aliases``: what others call it.
     """
 
     family: ClassVar[str] = "spec"
@@ -84,7 +85,7 @@ class Spec(Settings):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         if "kind" not in cls.__dict__:
-            cls.kind = snake_case(cls.__name__)
+            cls.kind = snake_case(cls.__name__).removesuffix(f"_{cls.family}")
 
     @classmethod
     def from_yaml(cls, value: Any) -> Self:

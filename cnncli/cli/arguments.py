@@ -41,7 +41,7 @@ def require_overrides(words: Sequence[str]) -> None:
 
 def _line(name: str, value: str) -> str:
     """What to write instead of an option: the override that sets the config's field of that name."""
-    from cnncli.config.classes import fields
+    from cnncli.config.field_lookup import fields
     from cnncli.config.schema import Config, DataSettings, TrainSettings
     from cnncli.spec import nearest
 

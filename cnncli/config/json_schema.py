@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from cnncli.config.classes import choices, fields, holders
+from cnncli.config.field_lookup import choices, fields, holders
 from cnncli.config.schema import Config
 from cnncli.layers import Entry
 from cnncli.spec import Choice, Spec, plain

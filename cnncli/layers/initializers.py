@@ -42,7 +42,6 @@ class Initializer(Spec):
 class ConstantInitializer(Initializer):
     """Every weight the same number."""
 
-    kind: ClassVar[str] = "constant"
     shorthand: ClassVar[str | None] = "value"
     value: float = Field(description="the number")
 

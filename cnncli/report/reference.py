@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cnncli.config.classes import fields, holders
+from cnncli.config.field_lookup import fields, holders
 from cnncli.config.schema import Config
 from cnncli.config.writer import one_line
 from cnncli.errors import ConfigError

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cnncli.config import reader
-from cnncli.config.reader import MAX_BYTES, Node, read_text, read_value
+from cnncli.config.reader import MAX_BYTES, YamlNode, read_text, read_value
 from cnncli.config.writer import to_yaml
 from cnncli.errors import ConfigError
 
@@ -145,7 +145,7 @@ def test_line_ends_and_byte_order_mark(tmp_path, text):
     assert node.find(("b", 0, "c")).path == "b[0].c"
 
 
-def every(node: Node):
+def every(node: YamlNode):
     yield node
     for child in node.children():
         yield from every(child)

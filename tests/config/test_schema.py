@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cnncli.bundled import bundled_configs
-from cnncli.config.classes import fields
+from cnncli.config.field_lookup import fields
 from cnncli.config.load import load
 from cnncli.config.reader import read_text, read_value
 from cnncli.config.schema import Config, DataSettings, EarlyStop, ModelSettings, TrainSettings

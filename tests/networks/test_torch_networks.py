@@ -181,7 +181,7 @@ def test_textbook_network_equals_pytorch(name):
     with torch.no_grad():
         expected = net(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
     model = Model(loaded.graph)
-    found = jax.jit(lambda w, x: model.apply(w, x, undo="softmax")[0])(weights, jnp.asarray(images))
+    found = jax.jit(lambda w, x: model.apply(w, x, logits_of="softmax")[0])(weights, jnp.asarray(images))
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
     del net, weights
     gc.collect()
