@@ -271,7 +271,7 @@ def test_docstring_says_what_it_is(layer):
 
 def test_words_of_the_language_are_unique():
     kinds = [layer.kind for layer in LAYERS]
-    words = [word for layer in LAYERS for word in layer.words]
+    words = [word for layer in LAYERS for word in layer.aliases]
     assert len(set(kinds)) == len(kinds)
     assert len(set(words)) == len(words)
     assert not set(kinds) & set(words)

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "cnncli"
 ORDER = [
     ("errors", "lazy", "sliding"),
     ("spec", "receptive_field", "json_text", "machine"),
-    ("native", "durations", "shipped"),
+    ("native", "durations", "bundled"),
     ("ops",),
     ("layers", "data", "losses", "metrics", "optimizers", "schedules"),
     ("graph",),

@@ -271,7 +271,7 @@ def test_mse_after_softmax_is_taken_on_the_probabilities(torch, tmp_path):
 @pytest.mark.parametrize(
     ("last", "loss"), [("softmax", "cross_entropy"), ("softmax", "focal"), ("sigmoid", "binary_cross_entropy")]
 )
-def test_a_final_layer_that_the_loss_undoes_changes_nothing(tmp_path, last, loss):
+def test_a_final_layer_whose_logits_the_loss_takes_changes_nothing(tmp_path, last, loss):
     train = f"loss: {loss}, optimizer: {{sgd: 0.1}}"
     run, params = objective_of(tmp_path, f"[{{fc: 3}}, {last}]", train)
     bare, _ = objective_of(tmp_path, "[{fc: 3}]", train)

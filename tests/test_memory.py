@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from cnncli import memory
+from cnncli.bundled import bundled_configs
 from cnncli.config.load import load
 from cnncli.data.base import Dataset, Split
 from cnncli.errors import MachineError
 from cnncli.memory import Need, need
 from cnncli.runs.directory import Run
-from cnncli.shipped import shipped
 from cnncli.train import room
 from cnncli.train.devices import placement
 from cnncli.train.events import Events
@@ -57,7 +57,7 @@ def data_for(loaded, count=512):
     ],
 )
 def test_the_estimate_is_within_its_factor_of_the_compiled_program(name, overrides):
-    loaded = load(shipped()[name], overrides)
+    loaded = load(bundled_configs()[name], overrides)
     data = data_for(loaded)
     constants = fit_constants(loaded.config, data.dataset.train)
     place = placement(loaded.config.train.batch_size)

@@ -11,8 +11,8 @@ from cnncli.errors import ConfigError
 from cnncli.lazy import lazy_imports
 
 with lazy_imports():
-    from cnncli import shipped, spec
-    from cnncli.config import classes, load, schema
+    from cnncli import bundled, spec
+    from cnncli.config import field_lookup, load, schema
 
 if TYPE_CHECKING:
     from cnncli.config.load import Loaded
@@ -23,7 +23,7 @@ OPTIONS = ("json", "resume", "watch", "runs", "quiet", "explain", "out", "help")
 def load_config(words: Sequence[str], hint: str = "Write a YAML file or a name.") -> tuple[str, Loaded]:
     """The config as it is typed, and loaded with the overrides."""
     config, overrides = config_and_overrides(words, hint)
-    return config, load.load(shipped.find_config(config), overrides)
+    return config, load.load(bundled.find_config(config), overrides)
 
 
 def config_and_overrides(words: Sequence[str], hint: str = "Write a YAML file or a name.") -> tuple[str, list[str]]:
@@ -55,7 +55,7 @@ def _override_for(name: str, value: str) -> str:
     """The override that sets the field ``name``, or the option of nearly that name, as a hint."""
     fields = {"lr": "train.optimizer.sgd.lr", "learning_rate": "train.optimizer.sgd.lr"}
     for prefix, section in (("", schema.Config), ("data.", schema.DataSettings), ("train.", schema.TrainSettings)):
-        fields |= {field: f"{prefix}{field}" for field in classes.fields(section)}
+        fields |= {field: f"{prefix}{field}" for field in field_lookup.fields(section)}
     nearest = spec.nearest(name.replace("-", "_").rpartition(".")[2], [*fields, *OPTIONS])
     if nearest in OPTIONS:
         return f"Did you mean --{nearest}?"

@@ -16,11 +16,11 @@ with lazy_imports():
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="A shipped config's name, or a new one.")], json: JsonOption = False
+    name: Annotated[str, typer.Argument(help="A bundled config's name, or a new one.")], json: JsonOption = False
 ) -> None:
     """Write NAME.yaml to start from.
 
-    A shipped config, or a commented starter that trains on the embedded digits.
+    A bundled config, or a commented starter that trains on the embedded digits.
     """
     path = starter.write_starter(name)
     document = {"config": str(path), "schema": starter.SCHEMA}

@@ -12,7 +12,7 @@ from cnncli.errors import ConfigError
 from cnncli.lazy import lazy_imports
 
 with lazy_imports():
-    from cnncli import shipped
+    from cnncli import bundled
     from cnncli.config import load
     from cnncli.report import console, inspect
     from cnncli.report import explain as formulas
@@ -22,7 +22,7 @@ def command(
     arguments: Annotated[
         list[str],
         typer.Argument(metavar="CONFIG|RUN|NAME [KEY=VALUE ...] [LAYER]", help="A YAML file, a run's folder or a "
-                       "shipped config's name; overrides; with --explain the name of one layer."),
+                       "bundled config's name; overrides; with --explain the name of one layer."),
     ],
     explain: Annotated[
         bool, typer.Option("--explain", help="Each number with its formula, of all layers or of one.")
@@ -38,7 +38,7 @@ def command(
     if len(layers) > int(explain):
         hint = "One layer at a time." if explain else "An override is key=value; a layer's name needs --explain."
         raise ConfigError.of(f"'{layers[-1]}' is not an override", hint)
-    loaded = load.load(shipped.find_config(config), [word for word in words if "=" in word])
+    loaded = load.load(bundled.find_config(config), [word for word in words if "=" in word])
     name = layers[0] if layers else None
     document = formulas.document(loaded, name) if explain else inspect.document(loaded)
     notes = [console.note(f"{node.name}: {text}") for node in loaded.graph.nodes if (text := node.layer.note())]

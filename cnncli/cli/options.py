@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 ConfigArguments = Annotated[list[str], typer.Argument(metavar="CONFIG|RUN|NAME [KEY=VALUE ...]",
-                                                      help="A YAML file, a run's folder or a shipped config's name; "
+                                                      help="A YAML file, a run's folder or a bundled config's name; "
                                                       "then overrides.")]  # fmt: skip
 RunArgument = Annotated[str, typer.Argument(metavar="RUN|CHECKPOINT", help="A folder like runs/lenet5-1, or one of "
                                             "its checkpoints.")]  # fmt: skip

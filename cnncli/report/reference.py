@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cnncli.config.classes import Holder, fields, holders
+from cnncli.config.field_lookup import Holder, fields, holders
 from cnncli.config.schema import Config
 from cnncli.config.writer import one_line
 from cnncli.errors import ConfigError
@@ -83,7 +83,7 @@ def find(word: str) -> list[Page]:
 
 
 def _aliases(page: Page) -> tuple[str, ...]:
-    return page.model.words if issubclass(page.model, Spec) else ()
+    return page.model.aliases if issubclass(page.model, Spec) else ()
 
 
 def summary(model: type[BaseModel]) -> str:
@@ -129,7 +129,7 @@ def page_document(page: Page) -> dict[str, Any]:
     return {
         "layer" if issubclass(page.model, Layer) else "name": page.word,
         "family": page.family,
-        "main": page.model.main if issubclass(page.model, Spec) else None,
+        "main": page.model.shorthand if issubclass(page.model, Spec) else None,
         "text": inspect.getdoc(page.model) or "",
         "fields": [
             {"name": name, "type": _type_text(types[name]), "default": _default_text(info),

@@ -55,7 +55,7 @@ def make_objective(config: Config, model: Model, classes: int, class_weights: Ar
         return losses.sum() / weights.sum()
 
     def objective(params: Any, state: Any, x: Array, y: Targets, key: Array) -> tuple[Array, tuple[Any, Array]]:
-        outputs, heads, new = model.apply_training(Weights(params, state), x, key, undo=loss.undoes)
+        outputs, heads, new = model.apply_training(Weights(params, state), x, key, logits_of=loss.logits_of)
         correct = (loss.probabilities(outputs).argmax(-1) == y.labels).sum(dtype=jnp.int32)
         value = mean_loss(outputs, y)
         for weight, side in heads:

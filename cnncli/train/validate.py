@@ -79,7 +79,7 @@ def make_forward(config: Config, model: Model) -> Forward:
     def forward(weights: Weights, constants: Any, images: Array) -> Array:
         x = augment.rest(config.data.augment, images.astype(jnp.float32))
         x = apply_values(config.data.preprocess, constants, x)
-        return model.apply(weights, x, undo=config.train.loss.undoes)[0]
+        return model.apply(weights, x, logits_of=config.train.loss.logits_of)[0]
 
     return forward
 

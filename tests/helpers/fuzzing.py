@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 from pydantic import TypeAdapter
 
+from cnncli.bundled import bundled_configs
 from cnncli.config.load import load
 from cnncli.data.cifar import Cifar10, read_archive
 from cnncli.data.idx import read_idx
@@ -32,7 +33,6 @@ from cnncli.data.npz import Npz
 from cnncli.errors import CnnError, Place
 from cnncli.runs import checkpoint
 from cnncli.runs.strict import validated
-from cnncli.shipped import shipped
 from cnncli.train.state import Memory, SavedState, _path, optimizer_from_arrays, weights_from_arrays
 from cnncli.train.step import make_optimizer
 from cnncli.train.trained import make_model
@@ -270,7 +270,7 @@ class Checkpoints:
     """One sound checkpoint of a small network; its parts are damaged and signed again."""
 
     def __init__(self) -> None:
-        loaded = load(shipped()["xor"])
+        loaded = load(bundled_configs()["xor"])
         model = make_model(loaded)
         self.ema = bool(loaded.config.train.ema)
         optimizer = make_optimizer(loaded.config, model, 1, 1)
@@ -326,7 +326,7 @@ JSON = [
 def targets() -> dict[str, Target]:
     """Every reader of files from outside, by name."""
     made, images = Checkpoints(), idx((2, 3, 4))
-    configs = [path.read_bytes() for path in shipped().values() if path.stat().st_size < 3000]
+    configs = [path.read_bytes() for path in bundled_configs().values() if path.stat().st_size < 3000]
     kinds = [b"IHDR", b"IDAT", b"IEND", b"tRNS", b"PLTE", b"iCCP", b"zTXt", b"acTL", b"fcTL", b"eXIf", b"Exif\0\0",
              b"http://ns.adobe.com/xap/1.0/\0", b"tiff:Orientation>8", b"\0\0\0\6tRNS\0\1\0\2\0\3",
              b"\xff\xd8",

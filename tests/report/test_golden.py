@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from cnncli.bundled import bundled_configs
 from cnncli.config.load import load
 from cnncli.report import explain, inspect
-from cnncli.shipped import shipped
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -32,10 +32,10 @@ def hold(name, text):
     assert text == path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", sorted(shipped()))
+@pytest.mark.parametrize("name", sorted(bundled_configs()))
 def test_inspect(name):
-    hold(name, text_of(inspect.rendered(inspect.document(load(shipped()[name]))).renderables[0]))
+    hold(name, text_of(inspect.rendered(inspect.document(load(bundled_configs()[name]))).renderables[0]))
 
 
 def test_explain():
-    hold("lenet5-explain", text_of(explain.rendered(explain.document(load(shipped()["lenet5"]), None))))
+    hold("lenet5-explain", text_of(explain.rendered(explain.document(load(bundled_configs()["lenet5"]), None))))
