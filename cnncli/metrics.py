@@ -25,6 +25,11 @@ class Result:
         """Share of images on the diagonal, 0 of none."""
         return _ratio(np.trace(self.confusion), self.examples)
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """Loss and accuracy, as metrics.jsonl holds them."""
+        return {"loss": self.loss, "accuracy": self.accuracy}
+
     def per_class(self, classes: tuple[str, ...]) -> list[dict[str, Any]]:
         """Precision, recall, F1 (0 where undefined) and support of every class."""
         hits, truth, said = np.diag(self.confusion), self.confusion.sum(1), self.confusion.sum(0)

@@ -1,4 +1,4 @@
-"""Classes and probabilities for pictures, from a run alone."""
+"""Classes and probabilities for pictures, from the run folder alone."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 from cnncli.data.images import decode
 from cnncli.data.preprocess import apply_pixels
 from cnncli.errors import CheckpointError, DataError, Place
+from cnncli.train.checkpointing import Trained, open_trained
 from cnncli.train.events import Events
-from cnncli.train.trained import Trained, open_trained
-from cnncli.train.validate import make_forward
+from cnncli.train.step import make_forward
 
 BATCH = 64
 
@@ -27,15 +27,15 @@ def predict(path: Path, files: Sequence[Path], which: str, events: Events) -> li
     documents = []
     for file, row in zip(files, probabilities, strict=True):
         top = int(row.argmax())
-        named = {name: float(value) for name, value in zip(trained.classes, row, strict=True)}
-        documents.append({"file": str(file), "class": trained.classes[top], "probability": float(row[top]),
+        named = {name: float(value) for name, value in zip(trained.saved.classes, row, strict=True)}
+        documents.append({"file": str(file), "class": trained.saved.classes[top], "probability": float(row[top]),
                           "probabilities": named})  # fmt: skip
     return documents
 
 
 def picture(trained: Trained, file: Path) -> np.ndarray:
     """A file as the training images were stored: same size and channels, pixel steps done."""
-    shape = trained.stored_shape
+    shape = trained.saved.image_shape
     if len(shape) != 3 or shape[2] not in (1, 3):
         raise DataError.of(f"this network takes {shape}, not pictures", place=Place(str(file)))
     image = decode(file, shape[2], shape[:2])
@@ -48,10 +48,10 @@ def forward(trained: Trained, images: np.ndarray, events: Events) -> np.ndarray:
     run, loss = jax.jit(make_forward(config, trained.model)), config.train.loss
     parts = []
     for start in range(0, len(images), BATCH):
-        outputs = run(trained.shipped, trained.constants, images[start : start + BATCH])
+        outputs = run(trained.eval_weights, trained.constants, images[start : start + BATCH])
         parts.append(np.asarray(loss.probabilities(outputs)))
         events.loading("predicting", min(start + BATCH, len(images)), len(images))
     found = np.concatenate(parts)
     if not np.isfinite(found).all():
-        raise CheckpointError.of("gives probabilities that are not finite", place=Place(str(trained.checkpoint)))
+        raise CheckpointError.of("gives probabilities that are not finite", place=Place(str(trained.folder)))
     return found

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from networks import jit, network
 
-from cnncli.train.step import first_state, make_optimizer, make_run
+from cnncli.train.step import LearningRate, TrainData, init_state, init_weights, make_optimizer, make_train_steps
 
 LAYERS = "[{fc: 3}, tanh, {fc: 2}, softmax]"
 STEPS, TOTAL = 5, 10
@@ -19,11 +19,11 @@ ROWS = random.integers(0, 12, (STEPS, 4)).astype(np.int32)
 def states(folder, train):
     """The state before and after each of ``STEPS`` steps, each step a call of its own."""
     loaded, model = network(folder, LAYERS, train)
-    optimizer = make_optimizer(loaded.config, model, per_epoch=3, total=TOTAL)
-    run = jit(make_run(loaded.config, model, optimizer, 2))
-    found = [first_state(loaded.config, model, optimizer)]
+    optimizer = make_optimizer(loaded.config, model, LearningRate(loaded.config.train, 3, TOTAL))
+    run = jit(make_train_steps(loaded.config, model, optimizer, 2))
+    found = [init_state(loaded.config, optimizer, init_weights(loaded.config, model))]
     for rows in ROWS:
-        found.append(run(found[-1], jnp.asarray(X), jnp.asarray(Y), {}, rows[None])[0])
+        found.append(run(found[-1], TrainData(jnp.asarray(X), jnp.asarray(Y), {}), rows[None])[0])
     return found
 
 
@@ -127,9 +127,10 @@ def test_decay_touches_kernels_only(tmp_path):
 def test_one_call_of_many_steps_is_many_calls_of_one(tmp_path):
     found = states(tmp_path, "optimizer: {sgd: {lr: 0.5, momentum: 0.9}}, schedule: cosine")
     loaded, model = network(tmp_path, LAYERS, "optimizer: {sgd: {lr: 0.5, momentum: 0.9}}, schedule: cosine")
-    optimizer = make_optimizer(loaded.config, model, per_epoch=3, total=TOTAL)
-    run = jit(make_run(loaded.config, model, optimizer, 2))
-    end, out = run(first_state(loaded.config, model, optimizer), jnp.asarray(X), jnp.asarray(Y), {}, ROWS)
+    optimizer = make_optimizer(loaded.config, model, LearningRate(loaded.config.train, 3, TOTAL))
+    run = jit(make_train_steps(loaded.config, model, optimizer, 2))
+    state = init_state(loaded.config, optimizer, init_weights(loaded.config, model))
+    end, out = run(state, TrainData(jnp.asarray(X), jnp.asarray(Y), {}), ROWS)
     assert out["loss"].shape == out["correct"].shape == (STEPS,)
     assert end.step == STEPS
     for name, array in end.params.items():

@@ -41,19 +41,19 @@ def train(
         loaded = load(find_config(config), overrides)  # before JAX: errors are quick
     else:
         require_overrides(given)
-    from cnncli.train import start
+    from cnncli.train import trainer
 
     if loaded is None:
-        _run(lambda events: start.resume(Path(resume or ""), given, events), quiet, json)
+        _run(lambda events: trainer.resume(Path(resume or ""), given, events), quiet, json)
     else:
-        _run(lambda events: start.train(loaded, Path(runs), events), quiet, json)
+        _run(lambda events: trainer.train(loaded, Path(runs), events), quiet, json)
 
 
 def _run(action: Callable[[Events], Outcome], quiet: bool, json: bool) -> None:
     """Train with a console that listens, then draw the curves and name the next command."""
     from cnncli.report.console import make_console
     from cnncli.report.training import NotesConsole, TrainingConsole
-    from cnncli.train.signals import Interrupted
+    from cnncli.train.interrupts import Interrupted
 
     console = make_console(stderr=json or quiet)
     events = NotesConsole(console) if quiet else TrainingConsole(console)

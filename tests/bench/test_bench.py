@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from cnncli.native import library  # noqa: E402
 from cnncli.native.library import Kernels, built  # noqa: E402
-from cnncli.train.objective import Targets, make_objective  # noqa: E402
+from cnncli.train.step import Targets, make_loss_fn  # noqa: E402
 from tests.bench import lax_peer, report  # noqa: E402
 from tests.bench.__main__ import arguments, require_kernels  # noqa: E402
 from tests.bench.networks import CASES, GOALS, images_and_labels  # noqa: E402
@@ -41,7 +41,7 @@ def small(tmp_path_factory):
     loaded, model = network(tmp_path_factory.mktemp("bench"), EVERY_KIND, TRAIN, "[33, 33, 3]")
     images, labels = images_and_labels(loaded.graph, 4, 1)
     params, state = lax_peer.split(loaded.graph)
-    objective = jit(make_objective(loaded.config, model, 5))
+    objective = jit(make_loss_fn(loaded.config, model, 5))
     ours, _ = objective(params, state, jnp.asarray(images), Targets(jnp.asarray(labels)), jax.random.key(0))
     return loaded.graph, images, labels, float(ours)
 

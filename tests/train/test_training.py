@@ -11,7 +11,7 @@ from cnncli.evaluate import evaluate_run
 from cnncli.runs.directory import Run
 from cnncli.shipped import shipped
 from cnncli.train.events import Events
-from cnncli.train.start import train
+from cnncli.train.trainer import train
 
 
 class Heard(Events):
