@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from fractions import Fraction
-from typing import Any
 
 from cnncli.errors import ShapeError
-from cnncli.layers import Composite, Entries, Entry, Layer, Shape, Weight
-from cnncli.layers.base import Window
-from cnncli.layers.blocks import Block
+from cnncli.layers import Composite, Entries, Entry, Layer, Resolved, Shape, Weight
+from cnncli.layers.composites import Block
+from cnncli.receptive_field import Field
 from cnncli.spec import did_you_mean
 
 INPUT = "input"
@@ -25,62 +23,34 @@ Location = tuple[int | str, ...]
 
 
 @dataclass(frozen=True)
-class Field:
-    """What an output sees of the input, per axis: output i sees pixels from ``i * jump + low`` to ``i * jump + high``.
-
-    Fractions behind layers that enlarge the map.
-    """
-
-    jump: tuple[int | Fraction, ...]
-    low: tuple[int | Fraction, ...]
-    high: tuple[int | Fraction, ...]
-
-    @property
-    def size(self) -> tuple[int, ...]:
-        """Pixels seen along each axis, as if the image had no edge."""
-        return tuple(math.ceil(high - low) + 1 for low, high in zip(self.low, self.high, strict=True))
-
-    def through(self, window: Window) -> Field:
-        """The field of a layer with ``window`` on top of this one (the recurrence of Araujo et al. 2019)."""
-        if not window.size:
-            return self
-        axes = list(zip(self.jump, self.low, self.high, window.size, window.stride, window.dilation, window.before,
-                        strict=True))  # fmt: skip
-        return Field(
-            tuple(jump * stride for jump, _, _, _, stride, _, _ in axes),
-            tuple(low - jump * before for jump, low, _, _, _, _, before in axes),
-            tuple(high + jump * ((size - 1) * gap - before) for jump, _, high, size, _, gap, before in axes),
-        )
-
-    @staticmethod
-    def union(fields: Sequence[Field], main: int = 0) -> Field:
-        """What a join sees: everything any of its inputs sees, stepping as input ``main`` does."""
-        low = tuple(min(axis) for axis in zip(*(each.low for each in fields), strict=True))
-        high = tuple(max(axis) for axis in zip(*(each.high for each in fields), strict=True))
-        return Field(fields[main].jump, low, high)
-
-
-@dataclass(frozen=True)
 class Node:
-    """One layer at its place: everything about it that is known before any number is computed.
+    """One layer at its place in the network, with what its input's shape resolved it to.
 
-    ``macs``: multiply-adds per example. ``location``: where its entry stands in the list of layers.
+    ``location``: where its entry stands in the list of layers.
     """
 
     name: str
     layer: Layer
     inputs: tuple[str, ...]
     in_shapes: tuple[Shape, ...]
-    shape: Shape
-    weights: dict[str, Weight]
-    macs: int
+    resolved: Resolved
     field: Field
     location: Location
 
     @property
-    def in_shape(self) -> Any:
-        """As the layer's methods take it: a shape, or a tuple of shapes for a join."""
-        return self.in_shapes if self.layer.joins else self.in_shapes[0]
+    def shape(self) -> Shape:
+        """Shape of the output."""
+        return self.resolved.shape
+
+    @property
+    def weights(self) -> dict[str, Weight]:
+        """The declared arrays by name."""
+        return self.resolved.weights
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds per example."""
+        return self.resolved.macs
 
     @property
     def params(self) -> int:
@@ -290,25 +260,22 @@ class _Builder:
         if UNKNOWN in inputs:
             return UNKNOWN
         shapes = tuple(self.input_shape if each == INPUT else self.nodes[each].shape for each in inputs)
-        given: Any = shapes if layer.joins else shapes[0]
         try:
-            shape, weights = layer.out_shape(given), layer.weights(given)
+            resolved = layer.resolve(*shapes)
         except ShapeError as error:
             self._misfit(str(error), error.hint)
             return UNKNOWN
-        field = self._joined(inputs, shapes).through(layer.window(given))
-        sizes = (math.prod(shape), *field.size, *field.jump)
+        field = self._joined(inputs, shapes).through(resolved.window)
+        sizes = (math.prod(resolved.shape), *field.size, *field.jump)
         if not all(1 / MAX_SIZE < size < MAX_SIZE for size in sizes):
             self._misfit("its output, or what that sees of the input, is larger than can be counted with",
                          "Check sizes, strides and the numbers of repeat.")  # fmt: skip
             return UNKNOWN
-        self.nodes[name] = Node(name, layer, inputs, shapes, shape, weights, layer.macs(given), field,
-                                self.location)  # fmt: skip
+        self.nodes[name] = Node(name, layer, inputs, shapes, resolved, field, self.location)
         return name
 
     def _joined(self, inputs: tuple[str, ...], shapes: tuple[Shape, ...]) -> Field:
-        axes = len(self.input_shape) - 1
-        start = Field((1,) * axes, (0,) * axes, (0,) * axes)
+        start = Field.of_input(len(self.input_shape) - 1)
         fields = [start if each == INPUT else self.nodes[each].field for each in inputs]
         return Field.union(fields, main=max(range(len(shapes)), key=lambda index: len(shapes[index])))
 

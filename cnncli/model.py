@@ -15,10 +15,10 @@ import numpy as np
 from jax import Array
 
 from cnncli.graph import INPUT, Graph, Node
-from cnncli.layers.base import Context, Shape, Variables, name_hash
-from cnncli.layers.fixed import Initializer
-from cnncli.layers.rectifier import Relu
-from cnncli.layers.shape import Add
+from cnncli.layers.activation import Relu
+from cnncli.layers.base import Call, Shape, name_hash
+from cnncli.layers.initializers import Initializer
+from cnncli.layers.joins import Add
 
 Arrays = dict[str, Array]
 
@@ -167,17 +167,17 @@ class Model:
         self, node: Node, weights: Weights, values: Arrays, key: Array | None, chain: Chain | None
     ) -> tuple[Array, Arrays]:
         names = {name: f"{node.name}.{name}" for name in node.weights}
-        mine = Variables(
+        call = Call(
             {name: weights.params[full] for name, full in names.items() if full in weights.params},
             {name: weights.state[full] for name, full in names.items() if full in weights.state},
+            node.resolved.sliding,
+            train=key is not None,
+            key=None if key is None else jax.random.fold_in(key, name_hash(node.name)),
         )
-        inputs = tuple(values[name] for name in node.inputs)
-        own = None if key is None else jax.random.fold_in(key, name_hash(node.name))
-        context = Context(key is not None, own)
         if chain:
-            context = replace(context, add=values[chain.add] if chain.add else None, relu=chain.relu)
+            call = replace(call, add=values[chain.add] if chain.add else None, relu=chain.relu)
         with jax.named_scope(node.name):
-            return node.layer.apply(mine, inputs if node.layer.joins else inputs[0], context)
+            return node.layer.apply(call, *(values[name] for name in node.inputs))
 
     def decays(self, params: Arrays) -> dict[str, bool]:
         """Which parameters weight decay may touch: kernels, not biases or norm parameters."""

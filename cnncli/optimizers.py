@@ -5,7 +5,7 @@ import functools
 import importlib.util
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -57,6 +57,17 @@ class Sgd(Optimizer):
 # `sgd` is ours; lbfgs needs the loss itself; the noise comes from a key that no checkpoint holds.
 LEFT_OUT = ("sgd", "lbfgs", "noisy_sgd")
 
+# Where the same name and numbers mean something else in PyTorch.
+DIFFERENCES = {
+    "adagrad": "PyTorch's initial_accumulator_value is 0 and its eps 1e-10.",
+    "adamw": "PyTorch's weight_decay is 0.01.",
+    "nadam": "PyTorch's also lets b1 grow over the steps (momentum_decay).",
+    "nadamw": "PyTorch's NAdam also lets b1 grow over the steps (momentum_decay).",
+    "radam": "Optax computes the rectification in float32, where it cancels: in the first steps that are rectified "
+    "(from the sixth on) it is off by about 1 %, which PyTorch, in float64, is not.",
+    "rmsprop": "PyTorch's decay is 0.99 (alpha), and its eps stands outside the root (eps_in_sqrt: false).",
+}
+
 
 @dataclass(frozen=True)
 class Argument:
@@ -85,8 +96,20 @@ def signatures() -> dict[str, Signature]:
     assert spec.origin
     tree = ast.parse((Path(spec.origin).parent / "_src" / "alias.py").read_text(encoding="utf-8"))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
-    found = {node.name: _signature(node) for node in functions if node.name not in LEFT_OUT}
-    return {name: signature for name, signature in found.items() if signature}
+    read = {node.name: _signature(node) for node in functions if node.name not in LEFT_OUT}
+    found = {name: signature for name, signature in read.items() if signature}
+    for node in tree.body:  # nadam = functools.partial(adam, nesterov=True), and its docstring
+        match node:
+            case ast.Assign([ast.Name(name)], ast.Call(ast.Attribute(attr="partial"), [ast.Name(base)], fixed)) if (
+                base in found
+            ):
+                fixed_names = {word.arg for word in fixed}
+                free = {key: each for key, each in found[base].arguments.items() if key not in fixed_names}
+                found[name] = replace(found[base], arguments=free)
+            case ast.Assign([ast.Attribute(ast.Name(name), "__doc__")], ast.Constant(str(text))) if name in found:
+                found[name] = replace(found[name], summary=_summary(text))
+    differing = {name: f"{found[name].summary} {DIFFERENCES[name]}" for name in DIFFERENCES if name in found}
+    return found | {name: replace(found[name], summary=summary) for name, summary in differing.items()}
 
 
 def _signature(function: ast.FunctionDef) -> Signature | None:
@@ -108,7 +131,7 @@ def _signature(function: ast.FunctionDef) -> Signature | None:
             hidden.append(name)
     if not scheduled:
         return None
-    return Signature(_plain_text(text.split("\n\n")[0]), arguments, tuple(hidden))
+    return Signature(_summary(text), arguments, tuple(hidden))
 
 
 def _type(name: str, annotation: str) -> Any:
@@ -130,6 +153,10 @@ def _meaning(name: str, docstring: str) -> str:
     """The first sentence on an argument under ``Args:``."""
     found = re.search(rf"^  {name}: (.*(?:\n    .*)*)", docstring, re.MULTILINE)
     return _plain_text(found[1]).split(". ")[0].rstrip(".") if found else ""
+
+
+def _summary(docstring: str) -> str:
+    return _plain_text(docstring.split("\n\n")[0])
 
 
 def _plain_text(text: str) -> str:

@@ -150,7 +150,10 @@ class Cosine(Schedule):
 
 
 class OneCycle(Schedule):
-    """Up to the learning rate and down again in one cosine cycle. Smith and Topin 2018.
+    """Up to the learning rate and down again, in half a cosine each. Smith and Topin 2018.
+
+    PyTorch's OneCycleLR step for step, with its defaults, but for the momentum, which stays as the optimizer has it
+    (cycle_momentum=False).
 
     Example: `one_cycle: {peak: 0.3}`
     """
@@ -163,10 +166,19 @@ class OneCycle(Schedule):
     end: float = Field(4e-6, gt=0, le=1, description="the last rate as a share of the top")
 
     def after_warmup(self, lr: float, span: Span) -> Rate:
-        """Two half cosines."""
-        import optax
+        """Two half cosines: the top after ``peak`` of the steps, ``end`` at the last one. Too short, it only falls."""
+        import jax.numpy as jnp
 
-        return optax.cosine_onecycle_schedule(span.rest, lr, self.peak, 1 / self.start, self.start / self.end)
+        top, last = max(self.peak * span.rest - 1, 0.0), max(span.rest - 1, 1)
+
+        def half_cosine(before: float, after: float, way: Any) -> "Array":
+            return lr * (after + (before - after) / 2 * (1 + jnp.cos(jnp.pi * jnp.clip(way, 0, 1))))
+
+        def rate(step: Any) -> "Array":
+            climb = half_cosine(self.start, 1.0, step / top if top > 0 else 1.0)
+            return jnp.where(step < top, climb, half_cosine(1.0, self.end, (step - top) / (last - top)))
+
+        return rate
 
 
 SCHEDULES = (Constant, Step, Exponential, Linear, Cosine, OneCycle)

@@ -23,9 +23,10 @@ from cnncli.data.base import Dataset, Split
 from cnncli.data.preprocess import shape_after
 from cnncli.errors import ConfigError, ShapeError
 from cnncli.graph import Graph, Node
-from cnncli.layers.base import Context, Shape, Variables
+from cnncli.layers.base import Call, Shape
 from cnncli.native.library import kernels
 from cnncli.ops.convolution import conv
+from cnncli.sliding import Sliding
 from cnncli.train.events import Events
 from cnncli.train.prepare import Data, fit_constants
 from cnncli.train.setup import Setup
@@ -186,20 +187,19 @@ def _layer_time(node: Node, state: TrainState, size: int, dtype: Any, by_input: 
     names = {name: f"{node.name}.{name}" for name in node.weights}
     params = {name: _one_device(state.params[full]) for name, full in names.items() if full in state.params}
     kept = {name: _one_device(state.model_state[full]) for name, full in names.items() if full in state.model_state}
-    arrays = tuple(_random((size, *shape), dtype) for shape in node.in_shapes)
-    x = arrays if node.layer.joins else arrays[0]
+    inputs = tuple(_random((size, *shape), dtype) for shape in node.in_shapes)
 
-    def forward(params: Any, kept: Any, x: Any, key: Any) -> Any:
-        return node.layer.apply(Variables(params, kept), x, Context(True, key))
+    def forward(params: Any, kept: Any, inputs: Any, key: Any) -> Any:
+        return node.layer.apply(Call(params, kept, node.resolved.sliding, train=True, key=key), *inputs)
 
-    def both(params: Any, kept: Any, x: Any, key: Any, pull: Any) -> Any:
+    def both(params: Any, kept: Any, inputs: Any, key: Any, pull: Any) -> Any:
         def wanted(params: Any, back: Any) -> Any:
-            return forward(params, kept, back if by_input else x, key)
+            return forward(params, kept, back if by_input else inputs, key)
 
-        y, back, new = jax.vjp(wanted, params, x if by_input else (), has_aux=True)
+        y, back, new = jax.vjp(wanted, params, inputs if by_input else (), has_aux=True)
         return y, new, back(pull)
 
-    arguments = params, kept, x, jax.random.key(0)
+    arguments = params, kept, inputs, jax.random.key(0)
     seconds = _seconds(forward, *arguments)
     backward = 0.0
     if params or by_input:
@@ -218,7 +218,7 @@ def _peak_flops(dtype: Any) -> float:
     images, kernel = a.reshape(n // side**2, side, side, n), b[None, None]
 
     def product(x: Any, w: Any) -> Any:
-        return conv(x, w, (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
+        return conv(x, w, Sliding((1, 1), (1, 1), (1, 1), ((0, 0), (0, 0)), (side, side)))
 
     return 2 * n**3 / min(dot, _seconds(product, images, kernel, budget=REPEAT_SECONDS))
 

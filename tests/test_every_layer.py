@@ -12,13 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from every_layer import EXAMPLES, Example
+from make import draw
 from networks import jit
 
 from cnncli.config.reader import read_value
-from cnncli.graph import Field, build
-from cnncli.layers import LAYERS, Composite, Context, Entry, Variables
-from cnncli.layers.activation import Linear
+from cnncli.graph import build
+from cnncli.layers import LAYERS, Call, Composite, Entry
+from cnncli.layers.activation import LinearActivation
 from cnncli.model import Model, Weights
+from cnncli.receptive_field import Field
 
 BATCH = 3
 STEPS = {"sign", "hardlim"}  # their gradient is zero wherever it exists
@@ -34,10 +36,10 @@ class Runner:
     def __init__(self, example: Example, dtype=jnp.float32) -> None:
         self.example, self.dtype = example, dtype
         if example.composite:  # behind a layer of its own, since `aux` adds none to the network
-            self.model = Model(build((Entry(layer=Linear()), example.entry), example.shapes[0]), dtype)
+            self.model = Model(build((Entry(layer=LinearActivation()), example.entry), example.shapes[0]), dtype)
             self.params, self.state = jit(self.model.init)(jax.random.key(0))
         else:
-            self.params, self.state = jit(partial(example.layer.init, shape=example.in_shape))(jax.random.key(0))
+            self.params, self.state = jit(partial(draw, example.resolved.weights))(jax.random.key(0))
         self.inputs = tuple(jnp.asarray(spread(shape, seed), dtype) for seed, shape in enumerate(example.shapes))
 
     def run(self, params, state, inputs, key=None):
@@ -48,8 +50,8 @@ class Runner:
                 return values[self.model.graph.output.name], state
             y, heads, state = self.model.apply_training(Weights(params, state), inputs[0], key)
             return sum((jnp.zeros_like(y) + head.sum() for _, head in heads), start=y), state
-        layer, x = self.example.layer, inputs if self.example.layer.joins else inputs[0]
-        return layer.apply(Variables(params, state), x, Context(key is not None, key))
+        call = Call(params, state, self.example.resolved.sliding, key is not None, key)
+        return self.example.layer.apply(call, *inputs)
 
     def trains_as_it_tests(self):
         """Whether training runs the same program: then one of the two is enough."""
@@ -106,12 +108,12 @@ def test_jax_is_strict():
 def test_example_is_true(kind):
     example = EXAMPLES[kind]
     if example.composite:
-        graph = build((Entry(layer=Linear()), example.entry), example.shapes[0])
+        graph = build((Entry(layer=LinearActivation()), example.entry), example.shapes[0])
         assert (graph.output.shape, graph.params) == (example.out, example.params)
         return
-    weights = example.layer.weights(example.in_shape)
-    assert example.layer.out_shape(example.in_shape) == example.out
-    assert sum(weight.size for weight in weights.values() if not weight.state) == example.params
+    resolved = example.resolved
+    assert resolved.shape == example.out
+    assert sum(weight.size for weight in resolved.weights.values() if not weight.state) == example.params
 
 
 @every_layer
@@ -132,7 +134,7 @@ def test_declared_weights_are_those_drawn(kind, runner):
     if r.example.composite:
         declared = {f"{node}.{name}": weight for node, name, weight in r.model.graph.weights()}
     else:
-        declared = r.example.layer.weights(r.example.in_shape)
+        declared = r.example.resolved.weights
     assert r.params.keys() | r.state.keys() == declared.keys()
     for name, weight in declared.items():
         array = (r.params if weight.trainable and not weight.state else r.state)[name]
@@ -198,7 +200,7 @@ def test_receptive_field_is_where_the_gradient_is(kind, runner):
 
 
 def _through(example: Example, axes: int) -> Field:
-    return Field((1,) * axes, (0,) * axes, (0,) * axes).through(example.layer.window(example.in_shape))
+    return Field.of_input(axes).through(example.resolved.window)
 
 
 def _at(r, inputs, position):

@@ -13,8 +13,8 @@ PACKAGE = ROOT / "cnncli"
 
 # A room imports from rooms in lines above its own only. config wires the graph: shape errors come with all others.
 ORDER = [
-    ("errors", "lazy"),
-    ("spec", "json_text", "machine"),
+    ("errors", "lazy", "sliding"),
+    ("spec", "receptive_field", "json_text", "machine"),
     ("native", "durations", "shipped"),
     ("ops",),
     ("layers", "data", "losses", "metrics", "optimizers", "schedules"),

@@ -86,13 +86,17 @@ def test_exponential_reaches_the_factor_after_an_epoch_and_its_root_half_way():
 @few
 @given(total=st.integers(4, 40), peak=st.floats(0.05, 0.95), start=st.floats(0.01, 1), end=st.floats(1e-6, 1e-2))
 def test_one_cycle(torch, total, peak, start, end):
-    """PyTorch's cycle ends at its last step, ours at the step after, so that the last one still learns."""
-    top = int(peak * total)
-    assume(top > 0)
+    assume(peak * total > 1.01)
     expected = torch_rates(torch, total, lambda s, o: s.OneCycleLR(
-        o, LR, total_steps=total + 1, pct_start=(top + 1) / (total + 1), div_factor=1 / start,
-        final_div_factor=start / end, cycle_momentum=False))  # fmt: skip
+        o, LR, total_steps=total, pct_start=peak, div_factor=1 / start, final_div_factor=start / end,
+        cycle_momentum=False))  # fmt: skip
     close(rates(OneCycle(peak=peak, start=start, end=end), total), expected)
+
+
+@pytest.mark.parametrize("total", [4, 10, 50])
+def test_one_cycle_by_default_is_pytorchs_by_default(torch, total):
+    expected = torch_rates(torch, total, lambda s, o: s.OneCycleLR(o, LR, total_steps=total, cycle_momentum=False))
+    close(rates(OneCycle(), total), expected)
 
 
 @few
@@ -140,7 +144,7 @@ def test_the_same_time_in_other_words(at):
         ({"cosine": {"end": 0.1}}, LR * (0.1 + 0.9 * (1 - math.cos(math.pi / 20)) / 2)),
         ({"step": ["25 %", "50 %", "95 %"]}, LR / 1000),
         ({"exponential": {"factor": 0.5, "every": "50 %"}}, LR * 0.5 ** (19 / 10)),
-        ({"one_cycle": 0.5}, LR * (4e-6 + (1 - 4e-6) * (1 - math.cos(math.pi / 10)) / 2)),
+        ({"one_cycle": 0.5}, LR * 4e-6),
     ],
 )
 def test_the_rate_of_the_last_step(written, last):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cnncli.cli.arguments import config_and_overrides, layer_names
-from cnncli.cli.output import JsonOption, print_json
+from cnncli.cli.output import JsonOption, next_line, print_json
 from cnncli.errors import printable
 
 ConfigArguments = Annotated[list[str], typer.Argument(metavar="CONFIG|RUN|NAME [KEY=VALUE ...]",
@@ -59,7 +58,7 @@ def inspect(
     for node in loaded.graph.nodes:
         if text := node.layer.note():
             console.print(f"note: {node.name}: {text}", style="yellow")
-    console.print(dim(f"next    cnn train {config}" if explain else f"next    cnn inspect {config} --explain"))
+    console.print(next_line("train", config) if explain else next_line("inspect", config, "--explain"))
 
 
 def _unexpected(word: str, explain: bool):  # type: ignore[no-untyped-def]
@@ -80,18 +79,21 @@ def data(
     The picture shows images before and after preprocessing and augmentation.
     """
     from cnncli.config.load import load
-    from cnncli.report.console import dim, make_console
-    from cnncli.report.data import counts, counts_table, draw
+    from cnncli.report.console import make_console
+    from cnncli.report.data import counts, counts_table, draw, picture_path
     from cnncli.report.training import TrainingConsole
     from cnncli.shipped import find_config
 
     config, overrides = config_and_overrides(arguments)
     loaded = load(find_config(config), overrides)
+    path = picture_path(out, loaded.config.name)
     console = make_console(stderr=json)
     from cnncli.train.prepare import fit_constants, load_data
 
-    found = load_data(loaded.config, loaded.graph, TrainingConsole(console).loading)
-    path = Path(out) if out else Path("runs") / f"{loaded.config.name}-data.png"
+    events = TrainingConsole(console)
+    found = load_data(loaded.config, loaded.graph, events.loading)
+    for text in found.notes:
+        events.note(text)
     draw(loaded.config, found, fit_constants(loaded.config, found.dataset.train), path)
     document = {**counts(found), "picture": str(path)}
     if json:
@@ -99,7 +101,7 @@ def data(
         return
     console.print(counts_table(document))
     console.print(f"picture {printable(str(path))}")
-    console.print(dim(f"next    cnn train {config}"))
+    console.print(next_line("train", config))
 
 
 def time(arguments: ConfigArguments, json: JsonOption = False) -> None:
@@ -129,7 +131,7 @@ def time(arguments: ConfigArguments, json: JsonOption = False) -> None:
     console.print(summary(found))
     console.print(time_table(found))
     console.print(dim(time_legend(found)))
-    console.print(dim(f"next    cnn train {config}"))
+    console.print(next_line("train", config))
 
 
 def layers(
@@ -142,14 +144,14 @@ def layers(
     A page has its fields, formula, source and example.
     """
     from cnncli.report import reference
-    from cnncli.report.console import dim, make_console
+    from cnncli.report.console import make_console
 
     if json:
         print_json(reference.documents(name) if name else reference.overview())
         return
     console = make_console()
     console.print(reference.page_text(name) if name else reference.overview_table())
-    console.print(dim("next    cnn init mynet" if name else "next    cnn layers conv"))
+    console.print(next_line("init", "mynet") if name else next_line("layers", "conv"))
 
 
 def init(
@@ -160,7 +162,7 @@ def init(
 
     A shipped config, or a commented starter that trains on the embedded digits.
     """
-    from cnncli.report.console import dim, make_console
+    from cnncli.report.console import make_console
     from cnncli.starter import SCHEMA, write_starter
 
     path = write_starter(name)
@@ -169,7 +171,7 @@ def init(
         return
     console = make_console()
     console.print(f"wrote   {printable(str(path))}")
-    console.print(dim(f"next    cnn train {path}"))
+    console.print(next_line("train", str(path)))
 
 
 def schema() -> None:

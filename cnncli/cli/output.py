@@ -1,4 +1,4 @@
-"""What every command prints with: the standard streams, the ``--json`` option and its document."""
+"""What every command prints with: the standard streams, the ``--json`` option and its document, the next line."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import io
 import os
 import select
 import sys
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")]
 ASCII = {"█": "#", "·": ".", "≥": ">=", "≤": "<="}  # what tables are drawn with, where the stream cannot say it
@@ -69,3 +73,23 @@ def print_json(found: Any) -> None:
     from cnncli.json_text import json_text
 
     print(json_text(found))
+
+
+def print_json_list(found: Iterable[Any]) -> None:
+    """One document on stdout, a list of which one item is held at a time."""
+    from cnncli.json_text import json_text
+
+    start = "["
+    for each in found:
+        print(start + json_text(each), end="")
+        start = ", "
+    print("[]" if start == "[" else "]")
+
+
+def next_line(*words: str) -> Text:
+    """``next    cnn WORD ...``, quoted as a shell needs it."""
+    import shlex
+
+    from cnncli.report.console import dim
+
+    return dim(f"next    {shlex.join(('cnn', *words))}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnncli.cli.arguments import config_and_overrides, require_overrides
-from cnncli.cli.output import JsonOption, print_json
+from cnncli.cli.output import JsonOption, next_line, print_json
 from cnncli.errors import printable
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def _run(action: Callable[[Events], Outcome], quiet: bool, json: bool) -> None:
             console.print(f"stopped ({wish}) before the run began")
         else:
             console.print(f"stopped ({wish}); everything up to here is saved")
-            console.print(f"next    cnn {'eval' if wish.trained else 'train --resume'} {printable(str(events.run))}")
+            command = ("eval",) if wish.trained else ("train", "--resume")
+            console.print(next_line(*command, str(events.run)))
         raise typer.Exit(wish.exit_code) from None
     finally:
         events.close()
@@ -82,4 +83,4 @@ def _run(action: Callable[[Events], Outcome], quiet: bool, json: bool) -> None:
     if quiet:
         return
     console.print(printable(f"curves  {Run(outcome.run).plots / 'curves.png'}"))
-    console.print(printable(f"next    cnn eval {outcome.run}"))
+    console.print(next_line("eval", str(outcome.run)))

@@ -16,11 +16,13 @@ from cnncli.config.classes import Location
 from cnncli.config.overrides import apply_overrides
 from cnncli.config.reader import Node, file_text, read_text
 from cnncli.config.schema import MAX_NAME, Config, DataSettings, ModelSettings
+from cnncli.data.files import located
 from cnncli.errors import ConfigError, Place, Problem, ShapeError
 from cnncli.graph import Graph, GraphError, build
 from cnncli.layers.base import times
 
 PARAMETER_BYTES = 12  # a float32 weight, its gradient and one optimizer slot
+RESOLVED = "resolved.yaml"  # what a run keeps: the config of its training, written out
 MAX_PROBLEMS = 20  # shown at once: one screen
 
 
@@ -42,7 +44,7 @@ class Loaded:
 def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     """Read, override, write blocks out, validate and wire. ConfigError (exit 2) lists every problem at its place."""
     text = file_text(path)
-    root = apply_overrides(_named(read_text(text, str(path)), path), overrides)
+    root = apply_overrides(_as_then(_named(read_text(text, str(path)), path), path), overrides)
     root, problems = expand_blocks(root)
     if problems:  # with blocks half written out, errors of the model may not be the user's
         root = root.having({**root.value, "model": root.having({})})
@@ -54,7 +56,20 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     found += [*_output_misfits(config, graph, root), *_too_large(graph, root)]
     if found or not config or not graph:
         raise _refused(found)
-    return Loaded(config, graph, root, path, text)
+    return Loaded(_located(config, root, path), graph, root, path, text)
+
+
+def _located(config: Config, root: Node, path: Path) -> Config:
+    """Relative paths are relative to the config's folder, those of overrides to the current one.
+
+    So are those of an old run, whose resolved.yaml may hold relative ones.
+    """
+    folder = Path() if path.name == RESOLVED else path.parent
+
+    def of(location: Location) -> Path:
+        return Path() if root.find(("data", *location)).place.line is None else folder
+
+    return config.model_copy(update={"data": located(config.data, of)})
 
 
 def _refused(problems: list[Problem]) -> ConfigError:
@@ -72,6 +87,19 @@ def _named(root: Node, path: Path) -> Node:
     name = re.sub(r"[^\w.-]+", "-", path.stem).lstrip("-._")
     name = name.encode()[:MAX_NAME].decode(errors="ignore") or "run"
     return root.having({**root.value, "name": Node(name, Place(root.place.file), "name")})
+
+
+def _as_then(root: Node, path: Path) -> Node:
+    """An old run's config with the rules by which its data was split, which today's are not."""
+    data = root.value.get("data")
+    if path.name != RESOLVED or data is None or not isinstance(data.value, dict):
+        return root
+    changed = {"half_image": Node("none", Place(str(path)), "data.half_image"), **data.value}
+    source = data.find(("source", "folder"))
+    if source.path == "data.source.folder" and isinstance(source.value, dict):
+        fields = {"any_case": Node(False, Place(str(path)), f"{source.path}.any_case"), **source.value}
+        changed["source"] = data.value["source"].having({"folder": source.having(fields)})
+    return root.having({**root.value, "data": data.having(changed)})
 
 
 def _validate(model: type[BaseModel], value: Any) -> tuple[Any, list[ErrorDetails]]:

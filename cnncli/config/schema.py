@@ -48,6 +48,10 @@ class DataSettings(Settings):
         0.1, ge=0, lt=1, description="share of the training images kept aside to choose by (0: none); "
         "not used where the source has a validation split"
     )  # fmt: skip
+    half_image: Literal["one", "none"] = Field(
+        "one", description="what a class gives for validation whose share is half an image, as of 5 at 0.1; none in "
+        "runs from before there was a choice"
+    )  # fmt: skip
     preprocess: Steps = Field((), description="done to every image; fitted on training images only")
     augment: Augmentations = Field((), description="random changes to training images, on the device")
 

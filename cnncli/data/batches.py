@@ -5,7 +5,7 @@ The order is a pure function of (seed, epoch), so that any step of any run can b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,25 +39,28 @@ class Order:
         return self.epoch(epoch)[first : first + stop - start]
 
 
-def carve(dataset: Dataset, share: float, seed: int) -> Dataset:
+def carve(dataset: Dataset, share: float, seed: int, half_is_one: bool = True) -> Dataset:
     """Set ``share`` of the training images aside for validation, class by class, and leave at least one of each.
 
     Nothing is set aside where there is a validation split, or where the classes are too small for ``share``.
+    ``half_is_one``: a class whose share is half an image gives one, else none, as Python rounds: of classes of 5 and 6
+    images a share of 0.1 then takes 0 and 1.
     """
     if dataset.val is not None or not share:
         return dataset
     labels = dataset.train.labels
     shuffled = np.random.default_rng((seed, 0xC0FFEE)).permutation(len(labels))
-    aside = []
-    for label in range(len(dataset.classes)):
-        rows = shuffled[labels[shuffled] == label]
-        aside.append(rows[: min(round(len(rows) * share), max(len(rows) - 1, 0))])
+    counts = np.bincount(labels, minlength=len(dataset.classes))
+    by_class = np.split(shuffled[np.argsort(labels[shuffled], kind="stable")], np.cumsum(counts)[:-1])
+    due = counts * share
+    wanted = np.where(half_is_one & (due == 0.5), 1, np.round(due)).astype(int)
+    aside = [rows[: min(count, max(len(rows) - 1, 0))] for rows, count in zip(by_class, wanted, strict=True)]
     chosen = np.zeros(len(labels), bool)
     chosen[np.concatenate(aside)] = True
     if not chosen.any():
         return dataset
     train, val = (dataset.train.take(np.flatnonzero(mask)) for mask in (~chosen, chosen))
-    return Dataset(dataset.classes, train, val, dataset.test)
+    return replace(dataset, train=train, val=val)
 
 
 def padded_batches(split: Split, batch_size: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -10,22 +10,26 @@ import io
 import os
 import stat
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, BinaryIO
+from typing import IO, TYPE_CHECKING, Annotated, Any, BinaryIO, TypeVar, get_args
 
 from pydantic import Field
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from cnncli.errors import DataError, MachineError, Place
 from cnncli.machine import available_memory
-from cnncli.spec import check
+from cnncli.spec import Settings, Spec, check
 
 if TYPE_CHECKING:
     from gzip import GzipFile
 
     import numpy as np
+
+S = TypeVar("S", bound=Settings)
+Location = tuple[int | str, ...]  # of a value in a config
 
 MAX_CLASSES = 100_000
 DEFLATE_RATIO = 1032  # no deflate stream grows by more: RFC 1951, 258 bytes out of 2 bits
@@ -38,8 +42,27 @@ def _path_text(value: object) -> object:
     return value
 
 
-# A file or folder as the YAML writes it: relative to the current directory, `~` is the home directory, no variables.
-PathText = Annotated[str, check(_path_text), Field(min_length=1)]
+# A file or folder as the YAML writes it: relative to the config's folder, `~` is the home directory, no variables.
+_IS_PATH = check(_path_text)
+PathText = Annotated[str, _IS_PATH, Field(min_length=1)]
+
+
+def is_path(field: FieldInfo) -> bool:
+    """Whether a field is a ``PathText``, or one that may be left out."""
+    written = [field.metadata, *(getattr(each, "__metadata__", ()) for each in get_args(field.annotation))]
+    return any(_IS_PATH in metadata for metadata in written)
+
+
+def located(settings: S, folder: Callable[[Location], Path], location: Location = ()) -> S:
+    """The same settings, each relative path in them put below the ``folder`` of its location."""
+    changed: dict[str, Any] = {}
+    for name, info in type(settings).model_fields.items():
+        value, at = getattr(settings, name), (*location, name)
+        if isinstance(value, Settings):
+            changed[name] = located(value, folder, (*at, value.kind) if isinstance(value, Spec) else at)
+        elif value is not None and is_path(info):
+            changed[name] = str(folder(at) / user_path(value))
+    return settings.model_copy(update=changed)
 
 
 def user_path(text: str) -> Path:
@@ -146,6 +169,11 @@ def need_memory(size: int, path: Path, what: str, hint: str = "") -> None:
     if free is not None and size > free:
         raise MachineError.of(f"{what} take {in_bytes(size)} of memory, {in_bytes(free)} are free", hint,
                               Place(str(path)))  # fmt: skip
+
+
+def some(names: Sequence[str], most: int = 10) -> str:
+    """Names in a line, the first ``most`` of them."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def in_bytes(size: int) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from cnncli.data.base import Dataset, Progress, Shape, Source, Split
+from cnncli.data.base import Dataset, Progress, Shape, Source, Split, SplitName
 from cnncli.data.files import PathText, data_error, need_memory, user_path
 from cnncli.data.images import decode
 from cnncli.data.tree import Example, read_tree
@@ -36,11 +36,12 @@ def _not_bool(value: object) -> object:
 class Folder(Source):
     """JPEG and PNG files in folders: `train/<class>/*`, with `val/` and `test/` alike if there are any, or `<class>/*`.
 
-    Image (*size, channels) uint8. Classes are the folders' names, sorted. Without `size` all images must have one size;
-    with it they are resized as they are read: bilinear, antialiased, the aspect ratio not kept. Without a `test/`
-    folder a share of each class is carved off as the test split, by a hash of the file names: it stays the same when
-    files are added. Hidden files and those with other suffixes are ignored. How 16-bit, palette, CMYK, transparent and
-    rotated images are read: see cnncli/data/images.py. Source: the layout of torchvision's ImageFolder and of Keras.
+    `training/`, `valid/` and `validation/` are known too, in upper or lower case. Image (*size, channels) uint8.
+    Classes are the folders' names, sorted. Without `size` all images must have one size; with it they are resized as
+    they are read: bilinear, antialiased, the aspect ratio not kept. Without a `test/` folder a share of each class is
+    carved off as the test split, by a hash of the file names: it stays the same when files are added. Hidden files and
+    those with other suffixes are ignored. How 16-bit, palette, CMYK, transparent and rotated images are read: see
+    cnncli/data/images.py. Source: the layout of torchvision's ImageFolder and of Keras.
 
     Example: `folder: {path: pets, size: [64, 64]}`
     """
@@ -54,6 +55,9 @@ class Folder(Source):
     test: float | None = Field(
         None, ge=0, lt=1, description="share to carve off as test split; default 0.1 without train/, else 0"
     )
+    any_case: bool = Field(
+        True, description="whether Train/, training/ and TEST/ are splits too; false in runs from before they were"
+    )
 
     def image_shape(self) -> Shape | None:
         """Known where ``size`` is given."""
@@ -61,21 +65,32 @@ class Folder(Source):
 
     def load(self, folder: Path | None, progress: Progress) -> Dataset:
         """List, decode, split. All that is wrong with the files is found here."""
+        return self._load(("train", "val", "test"), progress)
+
+    def load_split(self, split: SplitName, folder: Path | None, progress: Progress) -> Dataset:
+        """Decode that split alone."""
+        return self._load((split,), progress)
+
+    def _load(self, wanted: Sequence[SplitName], progress: Progress) -> Dataset:
+        """Splits that are not ``wanted`` are empty. Validation images may have to be carved from the training's."""
         import numpy as np
 
         root = user_path(self.path)
-        tree = read_tree(root, self.test)
-        examples = [*tree.train, *tree.val, *tree.test]
+        tree = read_tree(root, self.test, self.any_case)
+        parts: dict[SplitName, list[Example]] = {"train": tree.train, "val": tree.val, "test": tree.test}
+        read = [name for name in parts if name in wanted or (name == "train" and "val" in wanted and not tree.val)]
+        examples = [example for name in read for example in parts[name]]
         images = decode_all(root, [path for path, _ in examples], self.channels, self.size, progress)
         labels = np.array([label for _, label in examples], np.int32)
-        ends = np.cumsum([len(tree.train), len(tree.val), len(tree.test)])
-
-        def split(part: Sequence[Example], end: int) -> Split | None:
-            return Split(images[end - len(part) : end], labels[end - len(part) : end]) if part else None
-
-        train = split(tree.train, ends[0])
+        splits: dict[SplitName, Split | None] = {}
+        start = 0
+        for name, part in parts.items():
+            end = start + len(part) * (name in read)
+            splits[name] = Split(images[start:end], labels[start:end]) if part else None
+            start = end
+        train = splits["train"]
         assert train is not None  # every class folder holds an image
-        return Dataset(tree.classes, train, split(tree.val, ends[1]), split(tree.test, ends[2]))
+        return Dataset(tree.classes, train, splits["val"], splits["test"], tree.notes)
 
 
 def decode_all(

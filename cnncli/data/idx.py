@@ -104,8 +104,6 @@ class Idx(Source):
 
     words: ClassVar[tuple[str, ...]] = ("ubyte", "emnist", "kmnist")
 
-    paths: ClassVar[tuple[str, ...]] = ("train_images", "train_labels", "test_images", "test_labels")
-
     train_images: PathText = Field(description="file of the training images")
     train_labels: PathText = Field(description="file of the training labels")
     test_images: PathText | None = Field(None, description="file of the test images")

@@ -7,12 +7,12 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cnncli.data.files import check_classes, data_error, reason
+from cnncli.data.files import check_classes, data_error, reason, some
 from cnncli.spec import did_you_mean
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
 UNREAD = (".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".ppm", ".pgm", ".tga")
-VAL_NAMES = ("val", "validation", "valid")
+TRAIN_NAMES, VAL_NAMES, TEST_NAMES = ("train", "training"), ("val", "validation", "valid"), ("test",)
 FLAT_TEST_SHARE = 0.1
 LAYOUT = "Expected train/<class>/*.jpg with val/ and test/ beside it if there are any, or <class>/*.jpg."
 
@@ -21,36 +21,67 @@ Example = tuple[Path, int]  # file, label
 
 @dataclass(frozen=True)
 class Tree:
-    """Classes in label order, and the examples of each split, ordered by class and file name."""
+    """Classes in label order, and the examples of each split, ordered by class and file name.
+
+    ``notes``: what was not read, or is too little.
+    """
 
     classes: tuple[str, ...]
     train: list[Example]
     val: list[Example] = field(default_factory=list)
     test: list[Example] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
 
-def read_tree(root: Path, share: float | None) -> Tree:
-    """List ``root``. ``share`` of the training images becomes the test split, 0.1 in the flat layout if None."""
-    if "train" in folders(root) and folders(root / "train"):
-        return _split_tree(root, share)
+def read_tree(root: Path, share: float | None, any_case: bool = True) -> Tree:
+    """List ``root``. ``share`` of the training images becomes the test split, 0.1 in the flat layout if None.
+
+    ``any_case``: whether `Training/` and `Test/` are `train/` and `test/` too.
+    """
+    names = folders(root)
+    nested = [name for name in names if name.lower() in TRAIN_NAMES and folders(root / name)]  # no class of that name
+    home = _split_folder(root, nested, TRAIN_NAMES if any_case else TRAIN_NAMES[:1], "training", any_case)
+    if home:
+        return _split_tree(root, names, home, share, any_case)
     classes = _classes(root)
     train, test = carve(_examples(root, classes), FLAT_TEST_SHARE if share is None else share)
-    return Tree(classes, train, test=test)
+    return Tree(classes, train, test=test, notes=_without_test(classes, test))
 
 
-def _split_tree(root: Path, share: float | None) -> Tree:
-    names = folders(root)
-    classes = _classes(root / "train")
-    train, test = carve(_examples(root / "train", classes), share or 0.0)
-    vals = [name for name in VAL_NAMES if name in names]
-    if len(vals) > 1:
-        raise data_error(root / vals[1], f"stands beside {vals[0]}/", "One of them can be the validation split.")
-    if "test" in names:
+def _split_tree(root: Path, names: list[str], home: str, share: float | None, any_case: bool) -> Tree:
+    classes = _classes(root / home)
+    train, test = carve(_examples(root / home, classes), share or 0.0)
+    notes = _without_test(classes, test)
+    val_folder = _split_folder(root, names, VAL_NAMES, "validation", any_case)
+    test_folder = _split_folder(root, names, TEST_NAMES, "test", any_case)
+    if test_folder:
         if share:
-            raise data_error(root / "test", f"is there, and data.source.folder.test: {share} asks to carve one",
+            raise data_error(root / test_folder, f"is there, and data.source.folder.test: {share} asks to carve one",
                              "Leave out one of them.")  # fmt: skip
-        test = _examples(root / "test", classes)
-    return Tree(classes, train, _examples(root / vals[0], classes) if vals else [], test)
+        test = _examples(root / test_folder, classes)
+    ignored = [f"{name}/" for name in names if name not in (home, val_folder, test_folder)]
+    if ignored:
+        notes = (*notes, f"not read, since not called val or test: {some(ignored)} beside {root / home}")
+    return Tree(classes, train, _examples(root / val_folder, classes) if val_folder else [], test, notes)
+
+
+def _split_folder(root: Path, names: list[str], known: tuple[str, ...], what: str, any_case: bool) -> str | None:
+    """Which of the folders holds a split. One of its names as it is goes before others in upper case."""
+    found = [name for name in known if name in names]
+    found += [name for name in names if any_case and name not in found and name.lower() in known]
+    if len(found) > 1:
+        raise data_error(root / found[1], f"stands beside {found[0]}/", f"One of them can be the {what} split.")
+    return found[0] if found else None
+
+
+def _without_test(classes: tuple[str, ...], test: list[Example]) -> tuple[str, ...]:
+    """A word on classes that a carved test split has no image of."""
+    present = {label for _, label in test}
+    lacking = [name for label, name in enumerate(classes) if label not in present]
+    if not test or not lacking:
+        return ()
+    return (f"the {len(test)} test images that were split off hold none of {some(lacking)}: "
+            "a larger data.source.folder.test, or a test/ folder, would measure every class",)  # fmt: skip
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
@@ -107,8 +138,7 @@ def images(folder: Path) -> list[Path]:
     suffixes = {entry.name: os.path.splitext(entry.name)[1].lower() for entry in entries}
     unread = [name for name, suffix in suffixes.items() if suffix in UNREAD]
     if unread:
-        listed = ", ".join(unread[:10]) + (", ..." if len(unread) > 10 else "")
-        raise data_error(folder, f"holds {len(unread)} images that are no JPEG or PNG: {listed}", "Convert them.")
+        raise data_error(folder, f"holds {len(unread)} images that are no JPEG or PNG: {some(unread)}", "Convert them.")
     for entry in entries:
         if suffixes[entry.name] not in SUFFIXES and _is_folder(entry):
             raise data_error(Path(entry.path), "is a folder inside a class folder", LAYOUT)

@@ -1,55 +1,29 @@
 """Every layer of the language, in one list. A layer is added by its class and one word here."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, SerializeAsAny, model_validator
 from pydantic_core import PydanticCustomError
 
-from cnncli.layers import blocks
-from cnncli.layers.activation import (
-    Hardlim,
-    HardSigmoid,
-    HardTanh,
-    Linear,
-    ScaledTanh,
-    Sigmoid,
-    Sign,
-    Softmax,
-    Tanh,
-)
-from cnncli.layers.base import Composite, Context, Layer, Shape, Variables, Weight, Window
-from cnncli.layers.blocks import Aux, Block, Branches, Repeat, Residual
-from cnncli.layers.conv import Conv
-from cnncli.layers.dense import FullyConnected
-from cnncli.layers.local import LocallyConnected
-from cnncli.layers.norm import BatchNorm, GroupNorm, LayerNorm, Lrn, RmsNorm
-from cnncli.layers.pool import AvgPool, GlobalAvgPool, GlobalMaxPool, L2Pool, MaxPool, StochasticPool, Subsample
-from cnncli.layers.rbf import Rbf
-from cnncli.layers.rectifier import (
-    Elu,
-    Gelu,
-    HardSwish,
-    LeakyRelu,
-    Maxout,
-    Prelu,
-    Relu,
-    Selu,
-    Softplus,
-    Swish,
-)
-from cnncli.layers.regularize import Dropout
-from cnncli.layers.shape import Add, Concat, Flatten, Multiply, PadChannels
-from cnncli.layers.upsample import ConvTranspose, MaxUnpool, Upsample
+from cnncli.layers import activation, conv, dense, joins, norm, pool, rbf, reshape, upsample
+from cnncli.layers.base import Call, Layer, Resolved, Shape, Weight, Window
+from cnncli.layers.composites import Aux, Block, Branches, Composite, Repeat, Residual
+from cnncli.layers.dropout import Dropout
 from cnncli.spec import Settings, check, describe, one_of, sequence
 
 LAYERS: tuple[type[Layer], ...] = (
-    Conv, LocallyConnected, FullyConnected,
-    MaxPool, AvgPool, L2Pool, StochasticPool, Subsample, GlobalAvgPool, GlobalMaxPool,
-    ConvTranspose, Upsample, MaxUnpool,
-    BatchNorm, LayerNorm, GroupNorm, RmsNorm, Lrn, Dropout,
-    Linear, Sign, Hardlim, Sigmoid, HardSigmoid, Tanh, HardTanh, ScaledTanh, Softmax,
-    Relu, LeakyRelu, Prelu, Elu, Selu, Softplus, Gelu, Swish, HardSwish, Maxout, Rbf,
-    Flatten, PadChannels, Add, Multiply, Concat, Block, Repeat, Residual, Branches, Aux,
+    conv.Conv, conv.LocallyConnected, dense.FullyConnected,
+    pool.MaxPool, pool.AvgPool, pool.L2Pool, pool.StochasticPool, pool.Subsample, pool.GlobalAvgPool,
+    pool.GlobalMaxPool, upsample.ConvTranspose, upsample.Upsample, upsample.MaxUnpool,
+    norm.BatchNorm, norm.LayerNorm, norm.GroupNorm, norm.RmsNorm, norm.Lrn, Dropout,
+    activation.LinearActivation, activation.Sign, activation.Hardlim, activation.Sigmoid, activation.HardSigmoid,
+    activation.Tanh, activation.HardTanh, activation.ScaledTanh, activation.Softmax, activation.Relu,
+    activation.LeakyRelu, activation.Prelu, activation.Elu, activation.Selu, activation.Softplus, activation.Gelu,
+    activation.Swish, activation.HardSwish, activation.Maxout, rbf.Rbf,
+    reshape.Flatten, reshape.PadChannels, joins.Add, joins.Multiply, joins.Concat,
+    Block, Repeat, Residual, Branches, Aux,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -122,10 +96,11 @@ else:
     Entries = Annotated[sequence(Entry), check(_list)]
     Paths = sequence(Entries)
 
-blocks.Entries, blocks.Paths = Entries, Paths  # composites hold layers: the loop closes
-
+# The fields of composites hold entries, and an entry holds any layer: these types are known only here.
+for composite in (Block, Repeat, Residual, Branches, Aux):
+    composite.model_rebuild(_types_namespace={"Entries": Entries, "Paths": Paths})
 
 __all__ = [
-    "LAYERS", "AnyLayer", "Composite", "Context", "Entries", "Entry", "Layer", "Name", "Paths", "Shape", "Variables",
+    "LAYERS", "AnyLayer", "Call", "Composite", "Entries", "Entry", "Layer", "Name", "Paths", "Resolved", "Shape",
     "Weight", "Window",
 ]  # fmt: skip

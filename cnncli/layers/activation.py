@@ -1,25 +1,30 @@
-"""Activations: element by element, any shape in, the same shape out. Here those with bounds; others in `rectifier`."""
+"""Activations, from the identity to maxout. Most work element by element: any shape in, the same shape out."""
 
-from typing import Any, ClassVar
+from __future__ import annotations
 
-from pydantic import Field, PositiveFloat
+import math
+from typing import ClassVar
 
-from cnncli.layers.base import Context, Layer, Variables
+from pydantic import Field, PositiveFloat, PositiveInt
+from typing_extensions import override
+
+from cnncli.errors import ShapeError
+from cnncli.layers.base import Array, Call, Layer, Resolved, Shape, Weight, Window, times
+from cnncli.layers.initializers import ConstantInitializer
+from cnncli.lazy import lazy_imports
+
+with lazy_imports():
+    from cnncli.ops import activation
 
 
 class Activation(Layer):
-    """Base of the element-wise functions: one method, ``call``."""
+    """Base class of what a function of the same name in `ops/activation.py` computes from x and the fields."""
 
-    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
-        """(B, ...) -> the same."""
-        return self.call(x), {}
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        return getattr(activation, self.kind)(x, **dict(self))
 
-    def call(self, x: Any) -> Any:
-        """The function."""
-        raise TypeError(f"{self.kind} computes nothing")
-
-
-class Linear(Activation):
+class LinearActivation(Activation):
     """The identity, y = x: an output without an activation, said aloud. A layer of weights is `fc`.
 
     Any input -> the same shape.
@@ -27,38 +32,20 @@ class Linear(Activation):
     Example: `linear`  (10,) -> (10,), 0 parameters
     """
 
+    kind: ClassVar[str] = "linear"
     words: ClassVar[tuple[str, ...]] = ("none", "identity", "purelin")
-
-    def call(self, x: Any) -> Any:
-        """X."""
-        return x
 
 
 class _Threshold(Activation):
-    """Base of the step functions, whose gradient is zero wherever it exists."""
+    """Base class of the step functions, whose gradient is zero."""
 
     straight_through: bool = Field(False, description="let the gradient pass where |x| <= 1 (Hinton 2012, Bengio 2013)")
 
+    @override
     def note(self) -> str:
-        """The gradient's warning."""
         if self.straight_through:
             return ""
         return f"the gradient of {self.kind} is zero: nothing below it learns (straight_through: true lets it pass)"
-
-    def call(self, x: Any) -> Any:
-        """The step; its gradient is zero or, straight through, that of clip(x, -1, 1)."""
-        import jax
-        import jax.numpy as jnp
-
-        y = jax.lax.stop_gradient(self.step(x))
-        if not self.straight_through:
-            return y
-        slope = jnp.clip(x, -1, 1)
-        return y + slope - jax.lax.stop_gradient(slope)
-
-    def step(self, x: Any) -> Any:
-        """The function without its gradient."""
-        raise TypeError(f"{self.kind} computes nothing")
 
 
 class Sign(_Threshold):
@@ -71,12 +58,6 @@ class Sign(_Threshold):
 
     words: ClassVar[tuple[str, ...]] = ("hardlims", "sgn")
 
-    def step(self, x: Any) -> Any:
-        """-1 or 1."""
-        import jax.numpy as jnp
-
-        return jnp.where(x >= 0, jnp.ones_like(x), -jnp.ones_like(x))
-
 
 class Hardlim(_Threshold):
     """Threshold: 1 where x >= 0, else 0: the perceptron's step. The gradient is zero unless `straight_through`.
@@ -88,12 +69,6 @@ class Hardlim(_Threshold):
 
     words: ClassVar[tuple[str, ...]] = ("step", "heaviside", "threshold")
 
-    def step(self, x: Any) -> Any:
-        """0 or 1."""
-        import jax.numpy as jnp
-
-        return jnp.where(x >= 0, jnp.ones_like(x), jnp.zeros_like(x))
-
 
 class Sigmoid(Activation):
     """Logistic sigmoid, 1 / (1 + exp(-x)). Its slope is at most 1/4.
@@ -104,16 +79,7 @@ class Sigmoid(Activation):
     """
 
     words: ClassVar[tuple[str, ...]] = ("logistic", "logsig")
-
-    def flat_ends(self) -> tuple[float, ...]:
-        """Where its slope is zero or nearly so."""
-        return (0.0, 1.0)
-
-    def call(self, x: Any) -> Any:
-        """1 / (1 + exp(-x))."""
-        import jax
-
-        return jax.nn.sigmoid(x)
+    saturation: ClassVar[tuple[float, ...]] = (0.0, 1.0)
 
 
 class HardSigmoid(Activation):
@@ -124,15 +90,7 @@ class HardSigmoid(Activation):
     Example: `hard_sigmoid`  (28, 28, 6) -> (28, 28, 6), 0 parameters
     """
 
-    def flat_ends(self) -> tuple[float, ...]:
-        """Where its slope is zero or nearly so."""
-        return (0.0, 1.0)
-
-    def call(self, x: Any) -> Any:
-        """clip(x/6 + 1/2, 0, 1)."""
-        import jax
-
-        return jax.nn.hard_sigmoid(x)
+    saturation: ClassVar[tuple[float, ...]] = (0.0, 1.0)
 
 
 class Tanh(Activation):
@@ -144,16 +102,7 @@ class Tanh(Activation):
     """
 
     words: ClassVar[tuple[str, ...]] = ("tansig",)
-
-    def flat_ends(self) -> tuple[float, ...]:
-        """Where its slope is zero or nearly so."""
-        return (-1.0, 1.0)
-
-    def call(self, x: Any) -> Any:
-        """tanh(x)."""
-        import jax.numpy as jnp
-
-        return jnp.tanh(x)
+    saturation: ClassVar[tuple[float, ...]] = (-1.0, 1.0)
 
 
 class HardTanh(Activation):
@@ -165,16 +114,7 @@ class HardTanh(Activation):
     """
 
     words: ClassVar[tuple[str, ...]] = ("satlins", "hardtanh")
-
-    def flat_ends(self) -> tuple[float, ...]:
-        """Where its slope is zero or nearly so."""
-        return (-1.0, 1.0)
-
-    def call(self, x: Any) -> Any:
-        """clip(x, -1, 1)."""
-        import jax
-
-        return jax.nn.hard_tanh(x)
+    saturation: ClassVar[tuple[float, ...]] = (-1.0, 1.0)
 
 
 class ScaledTanh(Activation):
@@ -186,19 +126,12 @@ class ScaledTanh(Activation):
     """
 
     words: ClassVar[tuple[str, ...]] = ("lecun_tanh",)
-
     amplitude: PositiveFloat = Field(1.7159, description="A of A tanh(S x)")
     slope: PositiveFloat = Field(2 / 3, description="S of A tanh(S x)")
 
-    def flat_ends(self) -> tuple[float, ...]:
-        """Where its slope is zero or nearly so."""
+    @override
+    def saturation_values(self) -> tuple[float, ...]:
         return (-self.amplitude, self.amplitude)
-
-    def call(self, x: Any) -> Any:
-        """A tanh(S x)."""
-        import jax.numpy as jnp
-
-        return self.amplitude * jnp.tanh(self.slope * x)
 
 
 class Softmax(Activation):
@@ -211,9 +144,136 @@ class Softmax(Activation):
 
     words: ClassVar[tuple[str, ...]] = ("softmax_layer",)
 
-    def call(self, x: Any) -> Any:
-        """exp(x - max) / sum, in float32."""
-        import jax
-        import jax.numpy as jnp
 
-        return jax.nn.softmax(x.astype(jnp.float32), axis=-1).astype(x.dtype)
+class Relu(Activation):
+    """Rectified linear unit, max(0, x). Its gradient is 0 to the left and at 0.
+
+    Any input -> the same shape. Source: Nair and Hinton 2010.
+
+    Example: `relu`  (28, 28, 6) -> (28, 28, 6), 0 parameters
+    """
+
+    words: ClassVar[tuple[str, ...]] = ("rectifier", "rectified_linear", "poslin")
+    saturation: ClassVar[tuple[float, ...]] = (0.0,)
+
+
+class LeakyRelu(Activation):
+    """ReLU that leaks: x where x >= 0, else slope * x.
+
+    Any input -> the same shape. Source: Maas, Hannun and Ng 2013.
+
+    Example: `leaky_relu: 0.1`  (28, 28, 6) -> (28, 28, 6), 0 parameters
+    """
+
+    main: ClassVar[str | None] = "slope"
+    words: ClassVar[tuple[str, ...]] = ("lrelu", "leaky", "leakyrelu")
+    negative_slope: float = Field(0.01, ge=0, alias="slope", description="slope to the left of 0")
+
+
+class Prelu(Layer):
+    """ReLU with a trained slope per channel to the left of 0.
+
+    Any input (..., C) -> the same shape. Source: He et al. 2015 (delving deep into rectifiers).
+
+    Example: `prelu`  (28, 28, 6) -> (28, 28, 6), 6 parameters
+    """
+
+    main: ClassVar[str | None] = "start"
+    words: ClassVar[tuple[str, ...]] = ("parametric_relu",)
+    start: float = Field(0.25, description="the slopes' first value")
+
+    @override
+    def resolve(self, shape: Shape) -> Resolved:
+        slope = Weight(shape[-1:], ConstantInitializer(value=self.start))
+        return Resolved(shape, Window.element(shape), {"slope": slope}, macs=math.prod(shape))
+
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        return activation.prelu(x, call.array("slope"))
+
+
+class Elu(Activation):
+    """Exponential linear unit: x where x > 0, else scale * (exp(x) - 1).
+
+    Any input -> the same shape. Source: Clevert, Unterthiner and Hochreiter 2015.
+
+    Example: `elu`  (28, 28, 6) -> (28, 28, 6), 0 parameters
+    """
+
+    main: ClassVar[str | None] = "scale"
+    scale: PositiveFloat = Field(1.0, description="minus the limit to the left (alpha)")
+
+
+class Selu(Activation):
+    """Self-normalising ELU with fixed constants; start the weights with `lecun_normal`.
+
+    Any input -> the same shape. Source: Klambauer et al. 2017.
+
+    Example: `selu`  (28, 28, 6) -> (28, 28, 6), 0 parameters
+    """
+
+
+class Softplus(Activation):
+    """Smooth ReLU, log(1 + exp(x)).
+
+    Any input -> the same shape. Source: Dugas et al. 2001.
+
+    Example: `softplus`  (28, 28, 6) -> (28, 28, 6), 0 parameters
+    """
+
+
+class Gelu(Activation):
+    """Gaussian error linear unit, x times the normal distribution function of x.
+
+    Any input -> the same shape. Source: Hendrycks and Gimpel 2016.
+
+    Example: `gelu`  (28, 28, 6) -> (28, 28, 6), 0 parameters
+    """
+
+    approximate: bool = Field(False, description="the tanh approximation instead of erf")
+
+
+class Swish(Activation):
+    """Swish (SiLU when beta is 1), x * sigmoid(beta x).
+
+    Any input -> the same shape. Source: Ramachandran, Zoph and Le 2017; Elfwing et al. 2017.
+
+    Example: `swish`  (28, 28, 6) -> (28, 28, 6), 0 parameters
+    """
+
+    main: ClassVar[str | None] = "beta"
+    words: ClassVar[tuple[str, ...]] = ("silu",)
+    beta: float = Field(1.0, description="0: linear, large: ReLU")
+
+
+class HardSwish(Activation):
+    """Piecewise swish, x * clip(x/6 + 1/2, 0, 1).
+
+    Any input -> the same shape. Source: Howard et al. 2019 (MobileNetV3).
+
+    Example: `hard_swish`  (28, 28, 6) -> (28, 28, 6), 0 parameters
+    """
+
+    words: ClassVar[tuple[str, ...]] = ("hard_silu",)
+
+
+class Maxout(Activation):
+    """The largest of ``pieces`` neighbouring channels: a convex function learnt from linear pieces.
+
+    Input (..., C) -> output (..., C / pieces). The layer below needs pieces times the channels, so parameters
+    multiply.
+    Source: Goodfellow et al. 2013.
+
+    Example: `maxout: 2`  (28, 28, 6) -> (28, 28, 3), 0 parameters
+    """
+
+    main: ClassVar[str | None] = "pieces"
+    pieces: PositiveInt = Field(2, description="channels that compete for one output")
+
+    @override
+    def resolve(self, shape: Shape) -> Resolved:
+        if shape[-1] % self.pieces:
+            wanted = -(-shape[-1] // self.pieces) * self.pieces
+            raise ShapeError(f"pieces {self.pieces} does not divide the {shape[-1]} channels of {times(shape)}",
+                             f"Give the layer below {wanted} channels.")  # fmt: skip
+        return Resolved((*shape[:-1], shape[-1] // self.pieces), Window.element(shape))

@@ -1,15 +1,24 @@
-"""Convolutions: one small kernel for every position."""
+"""Convolutions: one small kernel for every position; and locally connected layers, with a kernel for each."""
+
+from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
+from typing_extensions import override
 
 from cnncli.errors import ShapeError
-from cnncli.layers.base import Context, Layer, Shape, Variables, Weight, Window, per_channel, times
-from cnncli.layers.geometry import Extent, Padding, Sliding, slide
+from cnncli.layers.base import Array, Call, Layer, Resolved, Shape, Weight, Window, times
 from cnncli.layers.initializers import HeNormal, Init, Zeros
+from cnncli.layers.sizes import Extent, Padding, slide
+from cnncli.lazy import lazy_imports
+from cnncli.sliding import Sliding
 from cnncli.spec import sequence
+
+with lazy_imports():
+    from cnncli.ops import convolution
 
 if TYPE_CHECKING:
     Connections = tuple[tuple[int, ...], ...]
@@ -17,8 +26,8 @@ else:
     Connections = sequence(sequence(NonNegativeInt))
 
 
-class Kernels(Layer):
-    """Base of the layers with small kernels: ``filters`` of them, each with a bias."""
+class KernelLayer(Layer):
+    """Base class of the layers with small kernels: ``filters`` of them, each with a bias."""
 
     main: ClassVar[str | None] = "filters"
 
@@ -33,28 +42,19 @@ class Kernels(Layer):
     kernel_init: Init = Field(HeNormal(), alias="init", description="how the kernel starts")
     bias_init: Init = Field(Zeros(), description="how the bias starts")
 
-    def declare(self, kernel: Shape, bias: Shape, fans: tuple[int, int]) -> dict[str, Weight]:
-        """The kernel and, where wanted, the bias."""
+    def slide(self, shape: Shape) -> Sliding:
+        """The kernel over an input of ``shape``."""
+        return slide(shape, self.kernel, self.stride, self.padding, self.dilation)
+
+    def resolved(
+        self, sliding: Sliding, kernel: Shape, bias: Shape, fans: tuple[int, int], positions: Shape
+    ) -> Resolved:
+        """The layer, with arrays of these shapes; the kernel's weights are used once at each of ``positions``."""
         weights = {"kernel": Weight(kernel, self.kernel_init, fans, decay=True, trainable=self.trainable)}
         if self.bias:
             weights["bias"] = Weight(bias, self.bias_init, fans, trainable=self.trainable)
-        return weights
-
-    def biased(self, variables: Variables, y: Any) -> Any:
-        """``y`` (B, ..., filters) and, where wanted, its bias (filters,)."""
-        return y + per_channel(variables.array("bias"), y) if self.bias else y
-
-
-class SlidingKernels(Kernels):
-    """Base of those whose kernels slide over the input."""
-
-    def sliding(self, shape: Shape) -> Sliding:
-        """The windows over an input."""
-        return slide(shape, self.kernel, self.stride, self.padding, self.dilation)
-
-    def window(self, shape: Shape) -> Window:
-        """The kernel."""
-        return self.sliding(shape).window()
+        macs = math.prod(positions) * math.prod(kernel)
+        return Resolved((*sliding.out, self.filters), Window.sliding(sliding), weights, macs, sliding)
 
 
 def check_groups(groups: int, channels: int, filters: int) -> None:
@@ -65,7 +65,7 @@ def check_groups(groups: int, channels: int, filters: int) -> None:
             raise ShapeError(f"groups {groups} does not divide the {count} {what}", f"Try groups: {divisors[-1]}.")
 
 
-class Conv(SlidingKernels):
+class Conv(KernelLayer):
     """Convolution over one or two axes (cross-correlation, as in every framework), bias added.
 
     Input (H, W, C) -> output (H', W', filters), H' = floor((H + padding - dilation*(kernel-1) - 1) / stride) + 1;
@@ -85,18 +85,24 @@ class Conv(SlidingKernels):
     )
     flip: bool = Field(False, description="rotate the kernel by 180 degrees first: convolution as mathematics has it")
 
-    def out_shape(self, shape: Shape) -> Shape:
-        """(H, W, C) -> (H', W', filters)."""
-        sliding = self.sliding(shape)
-        check_groups(self.groups, shape[-1], self.filters)
-        self._check_connections(shape[-1])
-        if self.padding_mode == "reflect" and any(
-            side >= n for n, sides in zip(shape, sliding.padding, strict=False) for side in sides
-        ):
+    @override
+    def resolve(self, shape: Shape) -> Resolved:
+        sliding, channels = self.slide(shape), shape[-1]
+        check_groups(self.groups, channels, self.filters)
+        self._check_connections(channels)
+        if self.padding_mode == "reflect":
+            self._check_reflection(shape, sliding)
+        # Pairs of an input channel and a filter that are connected.
+        pairs = sum(map(len, self.connections)) if self.connections else channels // self.groups * self.filters
+        per_filter, per_channel = pairs // self.filters, max(pairs // channels, 1)
+        kernel = (*sliding.size, *((1, pairs) if self.connections else (per_filter, self.filters)))
+        taps = math.prod(sliding.size)
+        return self.resolved(sliding, kernel, (self.filters,), (taps * per_filter, taps * per_channel), sliding.out)
+
+    def _check_reflection(self, shape: Shape, sliding: Sliding) -> None:
+        if any(max(sides) >= n for n, sides in zip(shape, sliding.padding, strict=False)):
             raise ShapeError(f"cannot reflect {max(map(max, sliding.padding))} pixels of a {times(shape)} input",
                              "Try padding_mode: edge.")  # fmt: skip
-        self.weights(shape)  # a fixed filter fits the kernel
-        return (*sliding.out, self.filters)
 
     def _check_connections(self, channels: int) -> None:
         if self.connections is None:
@@ -111,33 +117,39 @@ class Conv(SlidingKernels):
                 raise ShapeError(f"connections[{number}] is {list(seen)}, the input's channels are 0 to {channels - 1}",
                                  "List each channel that the filter sees once.")  # fmt: skip
 
-    def _pairs(self, channels: int) -> int:
-        """How many pairs of input channel and filter are connected."""
-        return sum(map(len, self.connections)) if self.connections else channels // self.groups * self.filters
-
-    def weights(self, shape: Shape) -> dict[str, Weight]:
-        """kernel (*taps, C / groups, filters) or (*taps, 1, connections), bias (filters,)."""
-        taps, pairs = self.sliding(shape).size, self._pairs(shape[-1])
-        per_filter, per_channel = pairs // self.filters, max(pairs // shape[-1], 1)
-        kernel = (*taps, 1, pairs) if self.connections else (*taps, per_filter, self.filters)
-        return self.declare(kernel, (self.filters,), (math.prod(taps) * per_filter, math.prod(taps) * per_channel))
-
-    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
-        """(B, H, W, C) -> (B, H', W', filters)."""
-        from cnncli.ops.convolution import connect, conv, pad_spatial
-
-        sliding, kernel = self.sliding(x.shape[1:]), variables.array("kernel")
-        padding = sliding.padding
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        sliding, kernel = call.sliding, call.array("kernel")
         if self.connections:
-            kernel = connect(kernel, self.connections, x.shape[-1])
+            kernel = convolution.connect(kernel, self.connections, x.shape[-1])
         if self.flip:
-            kernel = kernel[tuple(slice(None, None, -1) for _ in sliding.size)]
+            kernel = convolution.flip(kernel)
         if self.padding_mode != "zeros":
-            x, padding = pad_spatial(x, padding, self.padding_mode), ((0, 0),) * len(padding)
-        bias = variables.array("bias") if self.bias else None
-        return conv(x, kernel, sliding.stride, padding, sliding.dilation, self.groups, bias), {}
+            x = convolution.pad_spatial(x, sliding.padding, self.padding_mode)
+            sliding = replace(sliding, padding=((0, 0),) * len(sliding.padding))
+        return convolution.conv(x, kernel, sliding, self.groups, call.optional("bias"))
 
-    def macs(self, shape: Shape) -> int:
-        """Positions times taps times connected pairs of channel and filter."""
-        sliding = self.sliding(shape)
-        return math.prod(sliding.out) * math.prod(sliding.size) * self._pairs(shape[-1])
+
+class LocallyConnected(KernelLayer):
+    """Locally connected: as a convolution, but every position has kernels and biases of its own.
+
+    Input (H, W, C) -> output (H', W', filters), sized as by `conv`; sequences alike. Kernel (H', W', kernel, kernel, C,
+    filters), bias (H', W', filters): positions x (kernel*kernel*C*filters + filters) parameters.
+    Source: LeCun 1989 (Net-3); Taigman et al. 2014 (DeepFace).
+
+    Example: `locally_connected: {filters: 2, kernel: 3}`  (8, 8, 3) -> (6, 6, 2), 2016 parameters
+    """
+
+    words: ClassVar[tuple[str, ...]] = ("local", "locally_connected2d", "locally_connected1d", "unshared_conv")
+
+    @override
+    def resolve(self, shape: Shape) -> Resolved:
+        sliding = self.slide(shape)
+        kernel = (*sliding.out, *sliding.size, shape[-1], self.filters)
+        taps = math.prod(sliding.size)
+        fans = (taps * shape[-1], taps * self.filters)
+        return self.resolved(sliding, kernel, (*sliding.out, self.filters), fans, ())
+
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        return convolution.local_conv(x, call.array("kernel"), call.sliding, call.optional("bias"))

@@ -1,12 +1,19 @@
 """Fully connected layers."""
 
+from __future__ import annotations
+
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field, PositiveInt
+from typing_extensions import override
 
-from cnncli.layers.base import Context, Layer, Shape, Variables, Weight, Window, per_channel
+from cnncli.layers.base import Array, Call, Layer, Resolved, Shape, Weight, Window
 from cnncli.layers.initializers import HeNormal, Init, Zeros
+from cnncli.lazy import lazy_imports
+
+with lazy_imports():
+    from cnncli.ops import channels
 
 
 class FullyConnected(Layer):
@@ -28,34 +35,14 @@ class FullyConnected(Layer):
     kernel_init: Init = Field(HeNormal(), alias="init", description="how the kernel starts")
     bias_init: Init = Field(Zeros(), description="how the bias starts")
 
-    def out_shape(self, shape: Shape) -> Shape:
-        """Anything -> (units,)."""
-        self.weights(shape)  # a fixed filter fits the kernel
-        return (self.units,)
-
-    def weights(self, shape: Shape) -> dict[str, Weight]:
-        """kernel (n, units), bias (units,)."""
+    @override
+    def resolve(self, shape: Shape) -> Resolved:
         fans = math.prod(shape), self.units
         weights = {"kernel": Weight(fans, self.kernel_init, fans, decay=True, trainable=self.trainable)}
         if self.bias:
             weights["bias"] = Weight((self.units,), self.bias_init, fans, trainable=self.trainable)
-        return weights
+        return Resolved((self.units,), Window.whole(shape), weights, macs=math.prod(fans))
 
-    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
-        """(B, ...) -> (B, units)."""
-        y = x.reshape(x.shape[0], -1) @ variables.array("kernel").astype(x.dtype)  # (B, units)
-        return (y + per_channel(variables.array("bias"), y) if self.bias else y), {}
-
-    def macs(self, shape: Shape) -> int:
-        """Inputs times units."""
-        return math.prod(shape) * self.units
-
-    def window(self, shape: Shape) -> Window:
-        """Everything."""
-        return whole(shape)
-
-
-def whole(shape: Shape) -> Window:
-    """A window over the whole map."""
-    axes = shape[:-1]
-    return Window(axes, axes, (1,) * len(axes), (0,) * len(axes))
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        return channels.fully_connected(x, call.array("kernel"), call.optional("bias"))

@@ -1,30 +1,58 @@
-"""How weights start. Each is drawn from its own key; fans are those of one unit (kernel taps times channels).
+"""How weights start: constants, random numbers, the filters of image processing, or numbers written out.
 
-``he``, ``glorot`` and ``lecun`` scale by the fans so that activations keep their size through the depth.
+Random numbers are drawn from a key of their own. Fans are those of one unit: kernel taps times channels. ``he``,
+``glorot`` and ``lecun`` scale by the fans, so that activations keep their size through the depth.
+A filter's taps fill a kernel (*taps, C, filters) so that filter i sees channel ``i mod C`` and no other.
 """
 
+from __future__ import annotations
+
 import math
-from typing import TYPE_CHECKING, ClassVar, Literal
+from itertools import product
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, WithJsonSchema
+from pydantic_core import PydanticCustomError
+from typing_extensions import override
 
-from cnncli.layers.fixed import (
-    Constant,
-    Fans,
-    Gaussian,
-    Given,
-    Identity,
-    Initializer,
-    Laplacian,
-    Ones,
-    Shape,
-    Sobel,
-    Zeros,
-)
-from cnncli.spec import one_of
+from cnncli.errors import ShapeError
+from cnncli.layers.base import Array, Shape, times
+from cnncli.lazy import lazy_imports
+from cnncli.spec import Spec, check, describe, one_of
 
-if TYPE_CHECKING:
-    from jax import Array
+with lazy_imports():
+    from cnncli.ops import random
+
+Fans = tuple[int, int]
+
+
+class Initializer(Spec):
+    """Base class of the ways in which an array starts."""
+
+    family: ClassVar[str] = "initializer"
+
+    def check_shape(self, shape: Shape) -> None:
+        """ShapeError if an array of ``shape`` cannot start like this."""
+
+    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
+        """A float32 array of ``shape``: by the function of this name in `ops/random.py`, unless overridden."""
+        return getattr(random, self.kind)(key, shape, **dict(self))
+
+
+class ConstantInitializer(Initializer):
+    """Every weight the same number."""
+
+    kind: ClassVar[str] = "constant"
+    main: ClassVar[str | None] = "value"
+    value: float = Field(description="the number")
+
+
+class Zeros(Initializer):
+    """All zero: biases."""
+
+
+class Ones(Initializer):
+    """All one: norm scales."""
 
 
 class Normal(Initializer):
@@ -33,20 +61,12 @@ class Normal(Initializer):
     main: ClassVar[str | None] = "std"
     std: PositiveFloat = Field(0.01, description="standard deviation")
 
-    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
-        """N(0, std^2)."""
-        return _normal(key, shape, self.std)
-
 
 class TruncatedNormal(Initializer):
     """Gaussian cut at two standard deviations, rescaled so that its standard deviation is ``std``."""
 
     main: ClassVar[str | None] = "std"
     std: PositiveFloat = Field(0.01, description="standard deviation")
-
-    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
-        """N(0, std^2) within two standard deviations."""
-        return _truncated(key, shape, self.std)
 
 
 class Uniform(Initializer):
@@ -55,21 +75,21 @@ class Uniform(Initializer):
     main: ClassVar[str | None] = "bound"
     bound: PositiveFloat = Field(0.05, description="the largest magnitude")
 
-    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
-        """U(-bound, bound)."""
-        return _uniform(key, shape, self.bound)
-
 
 class Scaled(Initializer):
-    """Base of the fan-scaled ones: variance = ``gain`` / fan."""
+    """Base class of those scaled by the fans: the variance is ``gain`` / fan."""
 
     gain: ClassVar[float] = 1.0
     fan: ClassVar[Literal["in", "average"]] = "in"
+    distribution: ClassVar[Literal["normal", "uniform"]] = "normal"
 
-    def std(self, fans: Fans) -> float:
-        """Standard deviation of one weight."""
+    @override
+    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
         fan = fans[0] if self.fan == "in" else (fans[0] + fans[1]) / 2
-        return math.sqrt(self.gain / max(fan, 1))
+        std = math.sqrt(self.gain / max(fan, 1))
+        if self.distribution == "uniform":
+            return random.uniform(key, shape, math.sqrt(3) * std)
+        return random.truncated_normal(key, shape, std)
 
 
 class HeNormal(Scaled):
@@ -78,20 +98,12 @@ class HeNormal(Scaled):
     words: ClassVar[tuple[str, ...]] = ("he", "kaiming", "kaiming_normal", "msra")
     gain: ClassVar[float] = 2.0
 
-    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
-        """Truncated normal."""
-        return _truncated(key, shape, self.std(fans))
 
-
-class HeUniform(Scaled):
+class HeUniform(HeNormal):
     """Uniform with variance 2 / fan-in. He et al. 2015."""
 
     words: ClassVar[tuple[str, ...]] = ("kaiming_uniform",)
-    gain: ClassVar[float] = 2.0
-
-    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
-        """Uniform."""
-        return _uniform(key, shape, math.sqrt(3) * self.std(fans))
+    distribution: ClassVar[Literal["normal", "uniform"]] = "uniform"
 
 
 class GlorotNormal(Scaled):
@@ -100,20 +112,12 @@ class GlorotNormal(Scaled):
     words: ClassVar[tuple[str, ...]] = ("xavier", "xavier_normal", "glorot")
     fan: ClassVar[Literal["in", "average"]] = "average"
 
-    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
-        """Truncated normal."""
-        return _truncated(key, shape, self.std(fans))
 
-
-class GlorotUniform(Scaled):
+class GlorotUniform(GlorotNormal):
     """Uniform with variance 2 / (fan-in + fan-out): for tanh and sigmoid. Glorot and Bengio 2010."""
 
     words: ClassVar[tuple[str, ...]] = ("xavier_uniform",)
-    fan: ClassVar[Literal["in", "average"]] = "average"
-
-    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
-        """Uniform."""
-        return _uniform(key, shape, math.sqrt(3) * self.std(fans))
+    distribution: ClassVar[Literal["normal", "uniform"]] = "uniform"
 
 
 class LecunNormal(Scaled):
@@ -121,17 +125,11 @@ class LecunNormal(Scaled):
 
     words: ClassVar[tuple[str, ...]] = ("lecun",)
 
-    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
-        """Truncated normal."""
-        return _truncated(key, shape, self.std(fans))
-
 
 class LecunUniform(Scaled):
     """Uniform with variance 1 / fan-in. LeCun et al. 1998."""
 
-    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
-        """Uniform."""
-        return _uniform(key, shape, math.sqrt(3) * self.std(fans))
+    distribution: ClassVar[Literal["normal", "uniform"]] = "uniform"
 
 
 class Orthogonal(Initializer):
@@ -140,39 +138,146 @@ class Orthogonal(Initializer):
     main: ClassVar[str | None] = "scale"
     scale: PositiveFloat = Field(1.0, description="length of each row or column")
 
-    def draw(self, key: "Array", shape: Shape, fans: Fans) -> "Array":
-        """A (semi-)orthogonal matrix, reshaped."""
-        import jax
-        import jax.numpy as jnp
 
-        matrix = (math.prod(shape[:-1]), shape[-1])
-        return jax.nn.initializers.orthogonal(self.scale)(key, matrix, jnp.float32).reshape(shape)
+class Filter(Initializer):
+    """Base class of the filters of image processing, for the kernels of convolutions."""
+
+    sizes: ClassVar[tuple[Shape, ...]] = ()  # the kernels it can fill; empty for any
+
+    @override
+    def check_shape(self, shape: Shape) -> None:
+        if len(shape) not in (3, 4):
+            raise ShapeError(f"{self.kind} is for the kernel of a convolution, not for {_times(shape)} weights",
+                             "Try init: he_normal.")  # fmt: skip
+        if self.sizes and shape[:-2] not in self.sizes:
+            known = " or ".join(map(_times, self.sizes))
+            raise ShapeError(f"{self.kind} is a {known} filter, the kernel is {_times(shape[:-2])}", "Try kernel: 3.")
+
+    @override
+    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
+        return random.in_each_channel(self.taps(shape[:-2]), shape)
+
+    def taps(self, size: Shape) -> list[float]:
+        """The numbers of a filter of ``size`` in reading order."""
+        raise TypeError(f"{self.kind} has no taps")
 
 
-def _normal(key: "Array", shape: Shape, std: float) -> "Array":
-    import jax
-    import jax.numpy as jnp
+class Gaussian(Filter):
+    """Gaussian blur: exp(-r^2 / 2 sigma^2) around the kernel's centre, sum 1. Filter i smooths channel i mod C."""
 
-    return jax.random.normal(key, shape, jnp.float32) * std
+    main: ClassVar[str | None] = "sigma"
+
+    sigma: PositiveFloat = Field(1.0, description="standard deviation in pixels")
+
+    @override
+    def taps(self, size: Shape) -> list[float]:
+        axes = [[math.exp(-(((tap - (n - 1) / 2) / self.sigma) ** 2) / 2) for tap in range(n)] for n in size]
+        total = math.prod(map(sum, axes))
+        return [math.prod(values) / total for values in product(*axes)]
 
 
-def _truncated(key: "Array", shape: Shape, std: float) -> "Array":
-    import jax
-    import jax.numpy as jnp
+class Sobel(Filter):
+    """Sobel edge filter, 3x3: the slope along one axis, smoothed along the other. Bright to the right or below: > 0.
 
-    # 0.8796...: the standard deviation of a unit normal cut at +-2
-    return jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32) * (std / 0.87962566103423978)
+    Filter i sees the edges of channel i mod C. Source: Sobel and Feldman 1968.
+    """
+
+    main: ClassVar[str | None] = "axis"
+    sizes: ClassVar[tuple[Shape, ...]] = ((3, 3),)
+
+    axis: Literal["x", "y"] = Field("x", description="x: vertical edges (left to right), y: horizontal ones")
+
+    @override
+    def taps(self, size: Shape) -> list[float]:
+        difference, smooth = (-1.0, 0.0, 1.0), (1.0, 2.0, 1.0)
+        down, right = (smooth, difference) if self.axis == "x" else (difference, smooth)
+        return [a * b for a, b in product(down, right)]
 
 
-def _uniform(key: "Array", shape: Shape, bound: float) -> "Array":
-    import jax
-    import jax.numpy as jnp
+class Laplacian(Filter):
+    """Laplacian, 3x3 with four neighbours or 3 with two: the sum of second differences. Zero on even slopes.
 
-    return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
+    Filter i sees channel i mod C.
+    """
+
+    sizes: ClassVar[tuple[Shape, ...]] = ((3, 3), (3,))
+
+    @override
+    def taps(self, size: Shape) -> list[float]:
+        return [0.0, 1.0, 0.0, 1.0, -4.0, 1.0, 0.0, 1.0, 0.0] if len(size) == 2 else [1.0, -2.0, 1.0]
+
+
+class Identity(Filter):
+    """Passes its input through: a one at the kernel's centre, or in a fully connected layer on the diagonal.
+
+    Filter or unit i passes channel i mod C.
+    """
+
+    @override
+    def check_shape(self, shape: Shape) -> None:
+        if len(shape) != 2:  # (inputs, units) of a fully connected layer
+            super().check_shape(shape)
+
+    @override
+    def taps(self, size: Shape) -> list[float]:
+        centre = tuple((n - 1) // 2 for n in size)
+        return [float(tap == centre) for tap in product(*map(range, size))]
+
+
+def _numbers(value: Any) -> Any:
+    """Nested lists of finite numbers, all of one length at each depth, as tuples."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return value
+    if not isinstance(value, (list, tuple)) or not value:
+        hint = "Write a list of numbers, or lists of them: [[1, 0, 1], [0, 1, 0], [1, 0, 1]]."
+        raise PydanticCustomError("numbers", "expected numbers, got {got}", {"got": describe(value), "hint": hint})
+    rows = tuple(_numbers(item) for item in value)
+    if len({_shape(row) for row in rows}) > 1:
+        raise PydanticCustomError("ragged", "rows of different lengths", {"hint": "Give every row as many numbers."})
+    return rows
+
+
+_nested = {"type": "array", "items": {"anyOf": [{"type": "number"}, {"type": "array"}]}, "minItems": 1}
+Numbers = Annotated[tuple[Any, ...], check(_numbers), WithJsonSchema(_nested)]
+
+
+class Given(Filter):
+    """Numbers written out: the taps of one filter (filter i sees channel i mod C through it), or the whole array."""
+
+    main: ClassVar[str | None] = "values"
+
+    values: Numbers = Field(description="[[...], ...] as large as the kernel, or of the whole array's shape")
+
+    @override
+    def check_shape(self, shape: Shape) -> None:
+        given = _shape(self.values)
+        if given != shape and (len(shape) not in (3, 4) or given != shape[:-2]):
+            sizes = f"{_times(shape[:-2])} or {_times(shape)}" if len(shape) in (3, 4) else _times(shape)
+            raise ShapeError(f"the {_times(given)} given numbers do not fill {_times(shape)} weights", f"Give {sizes}.")
+
+    @override
+    def draw(self, key: Array, shape: Shape, fans: Fans) -> Array:
+        return random.array(self.values) if _shape(self.values) == shape else super().draw(key, shape, fans)
+
+    @override
+    def taps(self, size: Shape) -> list[float]:
+        return _flat(self.values)
+
+
+def _shape(rows: Any) -> Shape:
+    return (len(rows), *_shape(rows[0])) if isinstance(rows, tuple) else ()
+
+
+def _flat(values: Any) -> list[float]:
+    return [number for row in values for number in _flat(row)] if isinstance(values, tuple) else [float(values)]
+
+
+def _times(shape: Shape) -> str:
+    return times(shape) or "1"
 
 
 INITIALIZERS = (
-    Zeros, Ones, Constant, Normal, TruncatedNormal, Uniform, HeNormal, HeUniform, GlorotNormal, GlorotUniform,
-    LecunNormal, LecunUniform, Orthogonal, Identity, Gaussian, Sobel, Laplacian, Given,
+    Zeros, Ones, ConstantInitializer, Normal, TruncatedNormal, Uniform, HeNormal, HeUniform, GlorotNormal,
+    GlorotUniform, LecunNormal, LecunUniform, Orthogonal, Identity, Gaussian, Sobel, Laplacian, Given,
 )  # fmt: skip
 Init = one_of(INITIALIZERS)

@@ -1,17 +1,24 @@
-"""Normalisation."""
+"""Normalization."""
+
+from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from typing_extensions import override
 
 from cnncli.errors import ShapeError
-from cnncli.layers.base import Context, Layer, Shape, Variables, Weight, Window, times
+from cnncli.layers.base import Array, Call, Layer, Resolved, Shape, Weight, Window, times
 from cnncli.layers.initializers import Ones, Zeros
+from cnncli.lazy import lazy_imports
+
+with lazy_imports():
+    from cnncli.ops import normalization
 
 
-def affine(shape: Shape, scale: bool, bias: bool) -> dict[str, Weight]:
-    """What comes behind a normalisation: a scale that starts at 1 and a bias that starts at 0."""
+def scale_and_bias(shape: Shape, scale: bool, bias: bool) -> dict[str, Weight]:
+    """The arrays behind a normalization: a scale that starts at 1 and a bias that starts at 0."""
     weights = {"scale": Weight(shape, Ones())} if scale else {}
     return weights | ({"bias": Weight(shape, Zeros())} if bias else {})
 
@@ -34,36 +41,25 @@ class BatchNorm(Layer):
     scale: bool = Field(True, description="multiply by a trained number per channel (gamma)")
     bias: bool = Field(True, description="add a trained number per channel (beta)")
 
-    def weights(self, shape: Shape) -> dict[str, Weight]:
-        """scale, bias (C,) trained; mean, var (C,) carried."""
+    @override
+    def resolve(self, shape: Shape) -> Resolved:
         channels = shape[-1:]
-        return affine(channels, self.scale, self.bias) | {
+        weights = scale_and_bias(channels, self.scale, self.bias) | {
             "mean": Weight(channels, Zeros(), state=True),
             "var": Weight(channels, Ones(), state=True),
         }
+        return Resolved(shape, Window.element(shape), weights, macs=math.prod(shape))
 
-    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
-        """(B, ..., C) -> the same; new running mean and var in training."""
-        from cnncli.ops.normalization import batch_norm, normalize
-
-        params, state = variables
-        scale, bias = params.get("scale"), params.get("bias")
-        if not ctx.train:
-            return normalize(x, state["mean"], state["var"], scale, bias, self.epsilon), state
-        y, mean, var = batch_norm(x, scale, bias, self.epsilon, ctx.add, ctx.relu)
+    @override
+    def apply(self, call: Call, *inputs: Array) -> tuple[Array, dict[str, Array]]:
+        (x,) = inputs
+        state, scale, bias = call.state, call.optional("scale"), call.optional("bias")
+        if not call.train:
+            return normalization.normalize(x, state["mean"], state["var"], scale, bias, self.epsilon), state
+        y, mean, var = normalization.batch_norm(x, scale, bias, self.epsilon, call.add, call.relu)
         count = math.prod(x.shape[:-1])
-        running = {
-            "mean": self._blend(state["mean"], mean),
-            "var": self._blend(state["var"], var * (count / max(count - 1, 1))),
-        }
-        return y, running
-
-    def _blend(self, old: Any, new: Any) -> Any:
-        return self.momentum * old + (1 - self.momentum) * new
-
-    def macs(self, shape: Shape) -> int:
-        """One per value: scale and shift with statistics folded in."""
-        return math.prod(shape)
+        batch = {"mean": mean, "var": var * (count / max(count - 1, 1))}
+        return y, {name: self.momentum * state[name] + (1 - self.momentum) * new for name, new in batch.items()}
 
 
 class LayerNorm(Layer):
@@ -83,27 +79,17 @@ class LayerNorm(Layer):
     scale: bool = Field(True, description="multiply by a trained number each")
     bias: bool = Field(True, description="add a trained number each")
 
-    def weights(self, shape: Shape) -> dict[str, Weight]:
-        """scale, bias (C,) or of the input's shape."""
-        return affine(shape[-1:] if self.over == "channels" else shape, self.scale, self.bias)
+    @override
+    def resolve(self, shape: Shape) -> Resolved:
+        everything = self.over == "all"
+        weights = scale_and_bias(shape if everything else shape[-1:], self.scale, self.bias)
+        window = Window.everywhere(shape) if everything else Window.element(shape)
+        return Resolved(shape, window, weights, macs=3 * math.prod(shape))  # mean, variance, scaling
 
-    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
-        """(B, ..., C) -> the same."""
-        import jax.numpy as jnp
-
-        from cnncli.ops.normalization import moments, normalize
-
-        wide, (scale, bias) = x.astype(jnp.float32), map(variables.params.get, ("scale", "bias"))
-        mean, var = moments(wide, (x.ndim - 1,) if self.over == "channels" else tuple(range(1, x.ndim)))
-        return normalize(wide, mean, var, scale, bias, self.epsilon).astype(x.dtype), {}
-
-    def macs(self, shape: Shape) -> int:
-        """Mean, variance and scaling: three per value."""
-        return 3 * math.prod(shape)
-
-    def window(self, shape: Shape) -> Window:
-        """One position, or through mean and variance everything."""
-        return super().window(shape) if self.over == "channels" else Window.everywhere(shape)
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        axes = tuple(range(1, x.ndim)) if self.over == "all" else (x.ndim - 1,)
+        return normalization.layer_norm(x, axes, call.optional("scale"), call.optional("bias"), self.epsilon)
 
 
 class GroupNorm(Layer):
@@ -123,38 +109,18 @@ class GroupNorm(Layer):
     scale: bool = Field(True, description="multiply by a trained number per channel")
     bias: bool = Field(True, description="add a trained number per channel")
 
-    def out_shape(self, shape: Shape) -> Shape:
-        """The same, if the groups divide the channels."""
+    @override
+    def resolve(self, shape: Shape) -> Resolved:
         if shape[-1] % self.groups:
             fit = max(g for g in range(1, min(self.groups, shape[-1]) + 1) if shape[-1] % g == 0)
             raise ShapeError(f"groups {self.groups} does not divide the {shape[-1]} channels of {times(shape)}",
                              f"Try groups: {fit}.")  # fmt: skip
-        return shape
+        weights = scale_and_bias(shape[-1:], self.scale, self.bias)
+        return Resolved(shape, Window.everywhere(shape), weights, macs=3 * math.prod(shape))
 
-    def weights(self, shape: Shape) -> dict[str, Weight]:
-        """scale, bias (C,)."""
-        return affine(shape[-1:], self.scale, self.bias)
-
-    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
-        """(B, ..., C) -> the same."""
-        import jax.numpy as jnp
-
-        from cnncli.ops.normalization import moments, normalize
-
-        wide, (scale, bias) = x.astype(jnp.float32), map(variables.params.get, ("scale", "bias"))
-        apart = wide.reshape(*x.shape[:-1], self.groups, -1)  # (B, ..., groups, C / groups)
-        mean, var = moments(apart, (*range(1, x.ndim - 1), x.ndim))
-        full = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])  # one number per example and channel
-        mean, var = (jnp.repeat(each, x.shape[-1] // self.groups, axis=-1).reshape(full) for each in (mean, var))
-        return normalize(wide, mean, var, scale, bias, self.epsilon).astype(x.dtype), {}
-
-    def macs(self, shape: Shape) -> int:
-        """Mean, variance and scaling: three per value."""
-        return 3 * math.prod(shape)
-
-    def window(self, shape: Shape) -> Window:
-        """Through mean and variance, everything."""
-        return Window.everywhere(shape)
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        return normalization.group_norm(x, self.groups, call.optional("scale"), call.optional("bias"), self.epsilon)
 
 
 class RmsNorm(Layer):
@@ -170,24 +136,14 @@ class RmsNorm(Layer):
     epsilon: PositiveFloat = Field(1e-6, description="added to the mean square")
     scale: bool = Field(True, description="multiply by a trained number per channel")
 
-    def weights(self, shape: Shape) -> dict[str, Weight]:
-        """scale (C,)."""
-        return affine(shape[-1:], self.scale, bias=False)
+    @override
+    def resolve(self, shape: Shape) -> Resolved:
+        weights = scale_and_bias(shape[-1:], self.scale, bias=False)
+        return Resolved(shape, Window.element(shape), weights, macs=2 * math.prod(shape))  # square, scaling
 
-    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
-        """(B, ..., C) -> the same."""
-        import jax.numpy as jnp
-
-        from cnncli.ops.normalization import normalize
-
-        wide = x.astype(jnp.float32)
-        square = jnp.square(wide).mean(-1, keepdims=True)
-        zero = jnp.zeros_like(square)
-        return normalize(wide, zero, square, variables.params.get("scale"), None, self.epsilon).astype(x.dtype), {}
-
-    def macs(self, shape: Shape) -> int:
-        """Square and scaling: two per value."""
-        return 2 * math.prod(shape)
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        return normalization.rms_norm(x, call.optional("scale"), self.epsilon)
 
 
 class Lrn(Layer):
@@ -208,12 +164,10 @@ class Lrn(Layer):
     alpha: NonNegativeFloat = Field(5e-4, description="weight of the mean square")
     beta: NonNegativeFloat = Field(0.75, description="the power of the divisor")
 
-    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
-        """(B, ..., C) -> the same."""
-        from cnncli.ops.normalization import response_normalize
+    @override
+    def resolve(self, shape: Shape) -> Resolved:
+        return Resolved(shape, Window.element(shape), macs=(self.n + 2) * math.prod(shape))  # square, n sums, division
 
-        return response_normalize(x, self.n, self.k, self.alpha, self.beta), {}
-
-    def macs(self, shape: Shape) -> int:
-        """Square, n sums and division per value."""
-        return (self.n + 2) * math.prod(shape)
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        return normalization.response_normalize(x, self.n, self.k, self.alpha, self.beta)

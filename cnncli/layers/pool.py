@@ -1,47 +1,45 @@
-"""Pooling: each depth slice by itself, no parameters."""
+"""Pooling: each channel by itself. Only `subsample` has parameters."""
+
+from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from dataclasses import replace
+from typing import ClassVar, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from cnncli.errors import ShapeError
-from cnncli.layers.base import Context, Layer, Shape, Variables, Weight, Window, per_channel, times
-from cnncli.layers.dense import whole
-from cnncli.layers.geometry import Extent, Padding, Sliding, slide
+from cnncli.layers.base import Array, Call, Layer, Resolved, Shape, Weight, Window, times
 from cnncli.layers.initializers import Init, Ones, Zeros
+from cnncli.layers.sizes import Extent, Padding, slide
+from cnncli.lazy import lazy_imports
+
+with lazy_imports():
+    from cnncli.ops import channels, pooling
 
 
 class Pool(Layer):
-    """Base of the pools: windows of ``kernel``, every ``stride`` (the kernel's size unless given)."""
+    """Base class of the pools: windows of ``kernel``, every ``stride`` (the kernel's size unless given)."""
 
     main: ClassVar[str | None] = "kernel"
+    macs_per_tap: ClassVar[int] = 0  # multiply-adds for each value of a window
 
     kernel: Extent = Field(2, description="size of the window")
     stride: Extent | None = Field(None, description="pixels between windows; the kernel's size unless given")
     padding: Padding = Field("valid", description="as in conv; padding never wins a maximum")
     rounding: Literal["floor", "ceil"] = Field("floor", description="ceil: a last, partial window counts too")
 
-    def sliding(self, shape: Shape) -> Sliding:
-        """The windows over an input."""
-        sliding = self.declared(shape, ceil=self.rounding == "ceil")
+    @override
+    def resolve(self, shape: Shape) -> Resolved:
+        stride = self.kernel if self.stride is None else self.stride
+        sliding = slide(shape, self.kernel, stride, self.padding, ceil=self.rounding == "ceil")
         if any(max(sides) >= k for sides, k in zip(sliding.padding, sliding.size, strict=True)):
             raise ShapeError(f"padding {self.padding} is as wide as the {times(sliding.size)} window",
                              "A window would see nothing but padding: use less.")  # fmt: skip
-        return sliding
-
-    def declared(self, shape: Shape, ceil: bool = False) -> Sliding:
-        """The windows with the padding as it is written; with ``ceil``, what a last, partial window needs besides."""
-        stride = self.kernel if self.stride is None else self.stride
-        return slide(shape, self.kernel, stride, self.padding, ceil=ceil)
-
-    def out_shape(self, shape: Shape) -> Shape:
-        """(H, W, C) -> (H', W', C)."""
-        return (*self.sliding(shape).out, shape[-1])
-
-    def window(self, shape: Shape) -> Window:
-        """The pool's window."""
-        return self.sliding(shape).window()
+        out = (*sliding.out, shape[-1])
+        macs = self.macs_per_tap * math.prod(out) * math.prod(sliding.size)
+        return Resolved(out, Window.sliding(sliding), macs=macs, sliding=sliding)
 
 
 class MaxPool(Pool):
@@ -55,12 +53,9 @@ class MaxPool(Pool):
 
     words: ClassVar[tuple[str, ...]] = ("maxpool", "maxpool2d", "max_pool2d", "max_pooling2d", "maxpooling", "pool")
 
-    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
-        """(B, H, W, C) -> (B, H', W', C)."""
-        from cnncli.ops.pooling import max_pool
-
-        sliding = self.sliding(x.shape[1:])
-        return max_pool(x, sliding.size, sliding.stride, sliding.padding), {}
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        return pooling.max_pool(x, call.sliding)
 
 
 class AvgPool(Pool):
@@ -73,20 +68,13 @@ class AvgPool(Pool):
     """
 
     words: ClassVar[tuple[str, ...]] = ("avgpool", "avgpool2d", "average_pool", "mean_pool", "average_pooling2d")
+    macs_per_tap: ClassVar[int] = 1
 
     count_padding: bool = Field(False, description="true: padding counts as zeros of the window (PyTorch's default)")
 
-    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
-        """(B, H, W, C) -> (B, H', W', C)."""
-        from cnncli.ops.pooling import avg_pool
-
-        sliding = self.sliding(x.shape[1:])
-        counted = self.declared(x.shape[1:]).padding if self.count_padding else None
-        return avg_pool(x, sliding.size, sliding.stride, sliding.padding, counted), {}
-
-    def macs(self, shape: Shape) -> int:
-        """One addition per value of each window."""
-        return math.prod(self.out_shape(shape)) * math.prod(self.sliding(shape).size)
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        return pooling.avg_pool(x, call.sliding, self.count_padding)
 
 
 class L2Pool(Pool):
@@ -100,17 +88,11 @@ class L2Pool(Pool):
 
     kind: ClassVar[str] = "l2_pool"
     words: ClassVar[tuple[str, ...]] = ("lp_pool", "lppool2d", "norm_pool", "l2pool")
+    macs_per_tap: ClassVar[int] = 1
 
-    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
-        """(B, H, W, C) -> (B, H', W', C)."""
-        from cnncli.ops.pooling import norm_pool
-
-        sliding = self.sliding(x.shape[1:])
-        return norm_pool(x, sliding.size, sliding.stride, sliding.padding), {}
-
-    def macs(self, shape: Shape) -> int:
-        """One square and addition per value of each window."""
-        return math.prod(self.out_shape(shape)) * math.prod(self.sliding(shape).size)
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        return pooling.norm_pool(x, call.sliding)
 
 
 class StochasticPool(Pool):
@@ -124,20 +106,13 @@ class StochasticPool(Pool):
     """
 
     words: ClassVar[tuple[str, ...]] = ("stochastic_pooling", "random_pool", "probabilistic_pool")
+    macs_per_tap: ClassVar[int] = 2
 
-    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
-        """(B, H, W, C) -> (B, H', W', C)."""
-        import jax
-
-        from cnncli.ops.pooling import sample_pool, weighted_pool
-
-        sliding, x = self.sliding(x.shape[1:]), jax.nn.relu(x)
-        window = sliding.size, sliding.stride, sliding.padding
-        return (sample_pool(ctx.key, x, *window) if ctx.train else weighted_pool(x, *window)), {}
-
-    def macs(self, shape: Shape) -> int:
-        """A square, its sum and the sum per value of each window."""
-        return 2 * math.prod(self.out_shape(shape)) * math.prod(self.sliding(shape).size)
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        if call.key is None:
+            return pooling.weighted_pool(x, call.sliding)
+        return pooling.sample_pool(call.key, x, call.sliding)
 
 
 class Subsample(Pool):
@@ -150,52 +125,40 @@ class Subsample(Pool):
     """
 
     words: ClassVar[tuple[str, ...]] = ("subsampling", "sub_sampling", "trainable_pool")
+    macs_per_tap: ClassVar[int] = 1
 
     of: Literal["average", "sum"] = Field("average", description="what the coefficient multiplies; the 1998 text: sum")
     coefficient_init: Init = Field(Ones(), alias="init", description="how the coefficients start")
     bias_init: Init = Field(Zeros(), description="how the biases start")
 
-    def weights(self, shape: Shape) -> dict[str, Weight]:
-        """coefficient, bias (C,)."""
-        channels, fans = shape[-1:], (math.prod(self.sliding(shape).size), 1)
-        return {
-            "coefficient": Weight(channels, self.coefficient_init, fans),
-            "bias": Weight(channels, self.bias_init, fans),
-        }
+    @override
+    def resolve(self, shape: Shape) -> Resolved:
+        pool = super().resolve(shape)
+        channels, fans = shape[-1:], (math.prod(pool.sliding.size), 1)
+        inits = {"coefficient": self.coefficient_init, "bias": self.bias_init}
+        weights = {name: Weight(channels, init, fans) for name, init in inits.items()}
+        return replace(pool, weights=weights, macs=pool.macs + math.prod(pool.shape))
 
-    def out_shape(self, shape: Shape) -> Shape:
-        """(H, W, C) -> (H', W', C)."""
-        self.weights(shape)  # given numbers fit
-        return super().out_shape(shape)
-
-    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
-        """(B, H, W, C) -> (B, H', W', C)."""
-        from cnncli.ops.pooling import avg_pool, sum_pool
-
-        sliding = self.sliding(x.shape[1:])
-        y = (sum_pool if self.of == "sum" else avg_pool)(x, sliding.size, sliding.stride, sliding.padding)
-        return y * per_channel(variables.params["coefficient"], y) + per_channel(variables.params["bias"], y), {}
-
-    def macs(self, shape: Shape) -> int:
-        """One addition per value of each window, one multiply-add per output."""
-        return math.prod(self.out_shape(shape)) * (math.prod(self.sliding(shape).size) + 1)
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        pool = pooling.sum_pool if self.of == "sum" else pooling.avg_pool
+        y = pool(x, call.sliding)
+        return channels.scale_and_shift(y, call.array("coefficient"), call.array("bias"))
 
 
-class Global(Layer):
-    """Base of the pools over whole maps."""
+class GlobalPool(Layer):
+    """Base class of the pools over whole maps."""
 
-    def out_shape(self, shape: Shape) -> Shape:
-        """(H, W, C) -> (C,)."""
+    macs_per_value: ClassVar[int] = 0
+
+    @override
+    def resolve(self, shape: Shape) -> Resolved:
         if len(shape) < 2:
             raise ShapeError(f"needs a map, got the vector {times(shape)}", "Put it before flatten or fc.")
-        return shape[-1:]
-
-    def window(self, shape: Shape) -> Window:
-        """Everything."""
-        return whole(shape)
+        return Resolved(shape[-1:], Window.whole(shape), macs=self.macs_per_value * math.prod(shape))
 
 
-class GlobalAvgPool(Global):
+class GlobalAvgPool(GlobalPool):
     """Global average pooling: the mean of each whole map.
 
     Input (H, W, C) -> output (C,). Sequences alike.
@@ -205,19 +168,14 @@ class GlobalAvgPool(Global):
     """
 
     words: ClassVar[tuple[str, ...]] = ("gap", "global_average_pooling2d", "adaptive_avg_pool", "global_average_pool")
+    macs_per_value: ClassVar[int] = 1
 
-    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
-        """(B, H, W, C) -> (B, C), summed in float32."""
-        import jax.numpy as jnp
-
-        return x.mean(tuple(range(1, x.ndim - 1)), dtype=jnp.float32).astype(x.dtype), {}
-
-    def macs(self, shape: Shape) -> int:
-        """One addition per value."""
-        return math.prod(shape)
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        return pooling.global_avg(x)
 
 
-class GlobalMaxPool(Global):
+class GlobalMaxPool(GlobalPool):
     """Global max pooling: the largest value of each whole map. The gradient goes to the first maximum.
 
     Input (H, W, C) -> output (C,). Sequences alike.
@@ -228,8 +186,6 @@ class GlobalMaxPool(Global):
 
     words: ClassVar[tuple[str, ...]] = ("gmp", "global_max_pooling2d", "adaptive_max_pool", "global_maximum_pool")
 
-    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
-        """(B, H, W, C) -> (B, C)."""
-        from cnncli.ops.pooling import global_max
-
-        return global_max(x), {}
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        return pooling.global_max(x)

@@ -1,15 +1,21 @@
 """LeNet-5's output: distances to the picture of each digit."""
 
+from __future__ import annotations
+
 import math
 from functools import cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
+from typing_extensions import override
 
 from cnncli.errors import ShapeError
-from cnncli.layers.base import Context, Layer, Shape, Variables, Weight, Window, times
-from cnncli.layers.dense import whole
+from cnncli.layers.base import Array, Call, Layer, Resolved, Shape, Weight, Window, times
 from cnncli.layers.initializers import Given
+from cnncli.lazy import lazy_imports
+
+with lazy_imports():
+    from cnncli.ops import channels
 
 # 7 x 12 pixels each, in the style of LeCun et al. 1998, figure 3; # is +1, . is -1.
 BITMAPS = """
@@ -30,7 +36,7 @@ BITMAPS = """
 
 @cache
 def codes() -> Given:
-    """(10, 84) numbers +1 and -1: for each digit its picture, row by row."""
+    """(10, 84) numbers 1 and -1: the picture of each digit, row by row."""
     rows = [line.split() for line in BITMAPS.strip().splitlines()]
     pictures = ("".join(parts) for parts in zip(*rows, strict=True))
     return Given(values=tuple(tuple(1 if pixel == "#" else -1 for pixel in picture) for picture in pictures))
@@ -50,27 +56,13 @@ class Rbf(Layer):
 
     trainable: bool = Field(False, description="true: the pictures are a start and are trained")
 
-    def out_shape(self, shape: Shape) -> Shape:
-        """(84,) -> (10,)."""
+    @override
+    def resolve(self, shape: Shape) -> Resolved:
         if math.prod(shape) != 84:
             raise ShapeError(f"compares 84 values with pictures of 7x12, got {times(shape)}", "Put fc: 84 before it.")
-        return (10,)
+        weights = {"codes": Weight((10, 84), codes(), (84, 10), trainable=self.trainable)}
+        return Resolved((10,), Window.whole(shape), weights, macs=840)
 
-    def weights(self, shape: Shape) -> dict[str, Weight]:
-        """codes (10, 84)."""
-        return {"codes": Weight((10, 84), codes(), (84, 10), trainable=self.trainable)}
-
-    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
-        """(B, 84) -> (B, 10), summed in float32."""
-        import jax.numpy as jnp
-
-        apart = x.reshape(-1, 1, 84).astype(jnp.float32) - variables.array("codes")[None]  # (B, 10, 84)
-        return -jnp.square(apart).sum(-1).astype(x.dtype), {}
-
-    def macs(self, shape: Shape) -> int:
-        """A square per code's value."""
-        return 840
-
-    def window(self, shape: Shape) -> Window:
-        """Everything."""
-        return whole(shape)
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        return -channels.squared_distances(x, call.array("codes"))

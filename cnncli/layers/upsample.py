@@ -1,20 +1,29 @@
 """Layers that enlarge a map."""
 
+from __future__ import annotations
+
 import math
+from dataclasses import replace
 from fractions import Fraction
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt
+from typing_extensions import override
 
 from cnncli.errors import ShapeError
-from cnncli.layers.base import Context, Layer, Shape, Variables, Weight, Window, times
-from cnncli.layers.conv import Kernels, check_groups
-from cnncli.layers.geometry import Extent, Extra, Growing, Padding, grow, grown, slide
+from cnncli.layers.base import Array, Call, Layer, Resolved, Shape, Window, times
+from cnncli.layers.conv import KernelLayer, check_groups
+from cnncli.layers.joins import Join
 from cnncli.layers.pool import MaxPool
-from cnncli.layers.shape import Join
+from cnncli.layers.sizes import Extent, ExtentOrZero, Padding, slide, slide_transposed
+from cnncli.lazy import lazy_imports
+from cnncli.sliding import Sliding
+
+with lazy_imports():
+    from cnncli.ops import convolution, pooling, upsampling
 
 
-class ConvTranspose(Kernels):
+class ConvTranspose(KernelLayer):
     """Transposed convolution: each input stamps the kernel, weighted by its value, every ``stride`` pixels; bias added.
 
     Input (H, W, C) -> output (H', W', filters), H' = (H - 1)*stride - padding + dilation*(kernel-1) + 1 +
@@ -32,42 +41,27 @@ class ConvTranspose(Kernels):
     stride: Extent = Field(1, description="pixels between neighbouring stamps")
     padding: Padding = Field("valid", description="the reverse convolution's, cut off the edges: valid: nothing; same: "
                              "out = in * stride; a number; [h, w]; [[top, bottom], [left, right]]")  # fmt: skip
-    output_padding: Extra = Field(0, description="pixels added behind, to tell sizes apart that stride makes equal")
+    output_padding: ExtentOrZero = Field(
+        0, description="pixels added behind, to tell sizes apart that stride makes equal"
+    )
     groups: PositiveInt = Field(1, description="input and output channels are split into this many separate parts")
 
-    def growing(self, shape: Shape) -> Growing:
-        """The stamps over an input."""
-        return grow(shape, self.kernel, self.stride, self.padding, self.dilation, self.output_padding)
-
-    def out_shape(self, shape: Shape) -> Shape:
-        """(H, W, C) -> (H', W', filters)."""
+    @override
+    def resolve(self, shape: Shape) -> Resolved:
         check_groups(self.groups, shape[-1], self.filters)
-        self.weights(shape)  # a fixed filter fits the kernel
-        return (*self.growing(shape).out, self.filters)
-
-    def weights(self, shape: Shape) -> dict[str, Weight]:
-        """kernel (*taps, C / groups, filters), bias (filters,)."""
-        growing, channels = self.growing(shape), shape[-1] // self.groups
-        taps = math.prod(growing.size)
-        seen = max(taps // math.prod(growing.stride), 1)  # inputs of one channel that meet in an output
+        more = self.output_padding
+        sliding = slide_transposed(shape, self.kernel, self.stride, self.padding, self.dilation, more)
+        channels, taps = shape[-1] // self.groups, math.prod(sliding.size)
+        seen = max(taps // math.prod(sliding.stride), 1)  # inputs of one channel that meet in an output
         fans = seen * channels, taps * self.filters // self.groups
-        return self.declare((*growing.size, channels, self.filters), (self.filters,), fans)
+        kernel = (*sliding.size, channels, self.filters)
+        # Products at the edges that the padding cuts off count too.
+        return self.resolved(sliding, kernel, (self.filters,), fans, shape[:-1])
 
-    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
-        """(B, H, W, C) -> (B, H', W', filters)."""
-        from cnncli.ops.convolution import conv_transpose
-
-        growing, kernel = self.growing(x.shape[1:]), variables.array("kernel")
-        y = conv_transpose(x, kernel, growing.stride, growing.padding, growing.dilation, self.groups)
-        return self.biased(variables, y), {}
-
-    def macs(self, shape: Shape) -> int:
-        """Inputs of a channel times the kernel's weights, cut edges included."""
-        return math.prod(shape[:-1]) * self.weights(shape)["kernel"].size
-
-    def window(self, shape: Shape) -> Window:
-        """The stamps that reach an output."""
-        return self.growing(shape).window()
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        kernel, bias = call.array("kernel"), call.optional("bias")
+        return convolution.conv_transpose(x, kernel, call.sliding, self.groups, bias)
 
 
 class Upsample(Layer):
@@ -84,32 +78,23 @@ class Upsample(Layer):
     scale: Extent = Field(2, description="outputs per input along each axis")
     method: Literal["repeat", "bilinear"] = Field("repeat", description="repeat: blocks; bilinear: smooth")
 
-    def _scales(self, shape: Shape) -> tuple[int, ...]:
-        return slide(shape, 1, self.scale).stride
-
-    def out_shape(self, shape: Shape) -> Shape:
-        """(H, W, C) -> (scale*H, scale*W, C)."""
-        return (*(n * s for n, s in zip(shape, self._scales(shape), strict=False)), shape[-1])
-
-    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
-        """(B, H, W, C) -> (B, scale*H, scale*W, C)."""
-        from cnncli.ops.upsampling import bilinear, repeat
-
-        return (repeat if self.method == "repeat" else bilinear)(x, self._scales(x.shape[1:])), {}
-
-    def macs(self, shape: Shape) -> int:
-        """Bilinear: two per output and axis."""
-        return 0 if self.method == "repeat" else 2 * (len(shape) - 1) * math.prod(self.out_shape(shape))
-
-    def window(self, shape: Shape) -> Window:
-        """One pixel, or the two neighbours along each axis."""
-        scales = self._scales(shape)
+    @override
+    def resolve(self, shape: Shape) -> Resolved:
+        scales = slide(shape, 1, self.scale).stride
+        ones, none = (1,) * len(scales), ((0, 0),) * len(scales)
+        out = tuple(n * s for n, s in zip(shape, scales, strict=False))
+        sliding = Sliding(scales, scales, ones, none, out, transposed=True)
         if self.method == "repeat":
-            return grown(scales, scales, (0,) * len(scales))
-        one = (1,) * len(scales)
-        size = tuple(min(2, s) for s in scales)
+            return Resolved((*out, shape[-1]), Window.sliding(sliding), sliding=sliding)
+        # Each output is between two neighbouring inputs along each axis.
+        size, stride = tuple(min(2, s) for s in scales), tuple(Fraction(1, s) for s in scales)
         before = tuple(Fraction(3 * s - 2, 2 * s) if s > 1 else Fraction(0) for s in scales)
-        return Window(size, tuple(Fraction(1, s) for s in scales), one, before)
+        macs = 2 * len(scales) * math.prod(out) * shape[-1]
+        return Resolved((*out, shape[-1]), Window(size, stride, ones, before), macs=macs, sliding=sliding)
+
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        return (upsampling.repeat if self.method == "repeat" else upsampling.bilinear)(x, call.sliding.stride)
 
 
 class MaxUnpool(Layer):
@@ -126,12 +111,12 @@ class MaxUnpool(Layer):
 
     pool: str = Field(description="the name of an earlier max_pool", min_length=1)
 
+    @override
     def partner(self) -> str:
-        """The pool."""
         return self.pool
 
-    def bind(self, partner: Layer) -> "BoundMaxUnpool":
-        """With the pool's window."""
+    @override
+    def bind(self, partner: Layer) -> BoundMaxUnpool:
         if not isinstance(partner, MaxPool):
             raise ShapeError(f"max_unpool undoes a max_pool, '{self.pool}' is of kind {partner.kind}",
                              "Give an earlier max_pool a name: and write it here.")  # fmt: skip
@@ -145,24 +130,19 @@ class BoundMaxUnpool(Join):
 
     pool: MaxPool = Field(description="the pool to undo")
 
-    def out_shape(self, shape: tuple[Shape, ...]) -> Shape:
-        """(H', W', C), (H, W, C) -> (H, W, C)."""
-        x, pooled = shape
-        expected = self.pool.out_shape(pooled)
-        if x != expected:
-            raise ShapeError(f"the pool made {times(expected)} of {times(pooled)}, {times(x)} cannot go back its way",
-                             "Give max_unpool the shape that its max_pool put out.")  # fmt: skip
-        return pooled
+    @override
+    def resolve(self, *shapes: Shape) -> Resolved:
+        shape, pooled = shapes
+        pool = self.pool.resolve(pooled)
+        if shape != pool.shape:
+            raise ShapeError(
+                f"the pool made {times(pool.shape)} of {times(pooled)}, {times(shape)} cannot go back its way",
+                "Give max_unpool the shape that its max_pool put out.",
+            )
+        sliding = replace(pool.sliding, out=pooled[:-1], transposed=True)
+        return Resolved(pooled, Window.sliding(sliding), sliding=sliding)
 
-    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
-        """(B, H', W', C), (B, H, W, C) -> (B, H, W, C)."""
-        from cnncli.ops.pooling import max_unpool
-
-        values, pooled = x
-        sliding = self.pool.sliding(pooled.shape[1:])
-        return max_unpool(values, pooled, sliding.size, sliding.stride, sliding.padding), {}
-
-    def window(self, shape: tuple[Shape, ...]) -> Window:
-        """The pooled values that may land on a pixel."""
-        sliding = self.pool.sliding(shape[1])
-        return grown(sliding.size, sliding.stride, [before for before, _ in sliding.padding])
+    @override
+    def forward(self, call: Call, *inputs: Array) -> Array:
+        x, pooled = inputs
+        return pooling.max_unpool(x, pooled, call.sliding)

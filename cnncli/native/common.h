@@ -1,4 +1,4 @@
-// What every kernel shares: one oneDNN engine, primitives cached by shape, and work split over XLA's own threads.
+// Shared by all kernels: one oneDNN engine, primitives cached by shape, work split over XLA's threads.
 #pragma once
 
 #include <omp.h>
@@ -13,12 +13,12 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
-
-#include <oneapi/dnnl/dnnl.hpp>
 
 #include "values.h"
 #include "xla/ffi/api/ffi.h"
@@ -30,12 +30,23 @@ using Shape = std::vector<int64_t>;
 using dnnl::memory;
 using Type = memory::data_type;
 
+using Numbers = ffi::Span<const int64_t>;
+
+// A number for the height and one for the width.
+struct Pair {
+  int64_t h, w;
+  explicit Pair(const Numbers& numbers) {
+    if (numbers.size() != 2) throw std::invalid_argument("expected two numbers, for height and width");
+    h = numbers[0], w = numbers[1];
+  }
+};
+
 inline const dnnl::engine& engine() {
   static const dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
   return cpu;
 }
 
-// oneDNN's own threads (OpenMP) would fight XLA's for the cores: every call into it is single-threaded.
+// Calls oneDNN on one thread: its own threads (OpenMP) would compete with XLA's for the cores.
 class OneThread {
  public:
   OneThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
@@ -47,9 +58,9 @@ class OneThread {
   int before_;
 };
 
-// f(0) ... f(parts - 1), each once, on XLA's threads and the caller's; whoever is done takes the next. The caller takes parts like any other thread
-// and waits only for parts that have begun, so that calls in calls cannot deadlock the pool. The first exception is
-// thrown again in the caller.
+// Runs f(0) ... f(parts - 1) on XLA's threads and the caller's; each thread takes the next part when it is done. The
+// caller takes parts too and waits only for parts that have begun, so nested calls cannot deadlock the pool. The first
+// exception is thrown again in the caller.
 template <typename F>
 void parallel(ffi::ThreadPool& pool, int64_t parts, const F& f) {
   if (parts == 1) {
@@ -63,7 +74,7 @@ void parallel(ffi::ThreadPool& pool, int64_t parts, const F& f) {
     std::exception_ptr error;
   };
   auto shared = std::make_shared<Shared>();
-  // `f` lives in the caller, who stays until every part that was taken is done: a late thread finds none left.
+  // `f` belongs to the caller, who waits until all parts are done. A thread that starts later finds no part left.
   auto work = [shared, parts, &f] {
     int64_t part = shared->next.fetch_add(1);
     if (part >= parts) return;
@@ -87,14 +98,14 @@ void parallel(ffi::ThreadPool& pool, int64_t parts, const F& f) {
   if (shared->error) std::rethrow_exception(shared->error);
 }
 
-// In how many parts to split `count` examples that cost `operations` together: one for each thread, none too small.
+// The number of parts for `count` examples that take `operations` together: at most one per thread, none too small.
 inline int64_t split(const ffi::ThreadPool& pool, int64_t count, double operations) {
   constexpr double kWorthAThread = 2e5;
   int64_t most = std::min<int64_t>(count, static_cast<int64_t>(operations / kWorthAThread));
   return std::max<int64_t>(1, std::min<int64_t>(most, pool.num_threads()));
 }
 
-// The examples of one part: the first parts have one more where `count` does not divide.
+// The examples of one part. Where `count` does not divide, the first parts have one more.
 struct Range {
   int64_t begin, size;
 };
@@ -103,7 +114,7 @@ inline Range part_of(int64_t count, int64_t parts, int64_t part) {
   return {part * each + std::min(part, more), each + (part < more ? 1 : 0)};
 }
 
-// Memory of this thread, kept from call to call, aligned to a cache line. Each use has a number of its own.
+// Memory of this thread, kept between calls, aligned to a cache line. Each use has its own.
 enum Use { kScratchpad, kWeights, kPartial, kUses };
 inline void* scratch(Use use, size_t bytes) {
   struct Block {
@@ -130,11 +141,9 @@ inline memory scratchpad(const memory::desc& desc) {
   return memory(desc, engine(), bytes ? scratch(kScratchpad, bytes) : nullptr);
 }
 
-inline memory at(const memory::desc& desc, const void* data) {
-  return memory(desc, engine(), const_cast<void*>(data));
-}
+inline memory at(const memory::desc& desc, const void* data) { return memory(desc, engine(), const_cast<void*>(data)); }
 
-// sums[i] = partials[0][i] + partials[1][i] + ..., the partials one after the other in memory; `sums` may be the first.
+// sums[i] = partials[0][i] + partials[1][i] + ..., in this order. `sums` may be the first of the partials.
 inline void add_up(ffi::ThreadPool& pool, const float* partials, int64_t count, int64_t size, float* sums) {
   int64_t pieces = split(pool, size, 1.0 * count * size);
   parallel(pool, pieces, [&](int64_t piece) {
@@ -147,7 +156,7 @@ inline void add_up(ffi::ThreadPool& pool, const float* partials, int64_t count, 
   });
 }
 
-// The primitive of `key`, made once. `make` runs under the lock: two threads never make the same one.
+// The primitive for `key`, made once: `make` runs under the lock.
 template <typename Op, typename Make>
 std::shared_ptr<const Op> cached(const Shape& key, const Make& make) {
   static std::mutex lock;
@@ -163,7 +172,7 @@ std::shared_ptr<const Op> cached(const Shape& key, const Make& make) {
 
 inline dnnl::primitive_attr attributes() {
   dnnl::primitive_attr attr;
-  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);  // one for each thread: the library's own is shared
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);  // the library's own would be shared by all threads
   return attr;
 }
 
@@ -173,7 +182,7 @@ inline Type type_of(const ffi::AnyBuffer& buffer) {
   throw std::invalid_argument("expected float32 or bfloat16");
 }
 
-// f(a value of that type)
+// f(a value of this type)
 template <typename F>
 void with_type(Type type, const F& f) {
   if (type == Type::f32)
@@ -184,7 +193,7 @@ void with_type(Type type, const F& f) {
 
 inline int64_t bytes_of(Type type) { return type == Type::bf16 ? 2 : 4; }
 
-// Its values; null where it is empty.
+// The buffer's values; null where it is empty.
 template <typename T>
 T* data(const ffi::AnyBuffer& buffer) {
   return buffer.element_count() ? static_cast<T*>(buffer.untyped_data()) : nullptr;
@@ -202,15 +211,15 @@ inline bool matrix_units_for_bfloat16() {
   return isa == dnnl::cpu_isa::avx512_core_amx || isa == dnnl::cpu_isa::avx512_core_amx_fp16;
 }
 
-// Whether oneDNN's products of bfloat16 are faster than float32's: by matrix units, and by AMD's AVX512_BF16; Intel's is
-// slower than its float32.
+// Whether oneDNN's products of bfloat16 are faster than those of float32: with matrix units, and with AVX512_BF16 on
+// AMD (on Intel that is slower).
 inline bool fast_bfloat16() {
-  static const bool fast = matrix_units_for_bfloat16() ||
-                           (__builtin_cpu_is("amd") && __builtin_cpu_supports("avx512bf16"));
+  static const bool fast =
+      matrix_units_for_bfloat16() || (__builtin_cpu_is("amd") && __builtin_cpu_supports("avx512bf16"));
   return fast;
 }
 
-// Runs a kernel; whatever it throws becomes an error of the FFI.
+// Runs a kernel and turns any exception into an error of the FFI.
 template <typename F>
 ffi::Error guarded(const char* name, const F& f) {
   try {

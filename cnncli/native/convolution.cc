@@ -1,10 +1,25 @@
-// Convolution and its two gradients: which of the ways to compute them is the fastest here, and XLA's calls.
+// Convolution and its two gradients: the choice of the fastest algorithm, and the functions that XLA calls.
 #include "convolution.h"
 
 #include "narrow.h"
 #include "onednn.h"
 #include "vectors.h"
 #include "winograd.h"
+
+namespace cnn {
+
+// How the kernel slides: what Python gives by name.
+struct ConvolutionAttributes {
+  Numbers stride, dilation, padding_before, padding_after;
+  int64_t groups;
+};
+
+}  // namespace cnn
+
+XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(cnn::ConvolutionAttributes, StructMember<cnn::Numbers>("stride"),
+                                      StructMember<cnn::Numbers>("dilation"),
+                                      StructMember<cnn::Numbers>("padding_before"),
+                                      StructMember<cnn::Numbers>("padding_after"), StructMember<int64_t>("groups"));
 
 namespace cnn {
 namespace {
@@ -32,13 +47,13 @@ void add_rows(const T* x, int64_t rows, int64_t filters, double* sums) {
 }
 #pragma GCC pop_options
 
-// The bias' share of a weight gradient that is not oneDNN's: the sum over all pixels.
-void bias_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* slope, float* out) {
+// The gradient of the bias, where oneDNN does not compute it: the sum over all pixels.
+void bias_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* grad_output, float* out) {
   int64_t rows = c.batch * c.out_h * c.out_w, parts = split(pool, rows, 1.0 * rows * c.filters);
   std::vector<std::vector<double>> sums(parts, std::vector<double>(c.filters));
   parallel(pool, parts, [&](int64_t part) {
     Range range = part_of(rows, parts, part);
-    const void* from = offset(slope, range.begin * c.filters * bytes_of(c.type));
+    const void* from = offset(grad_output, range.begin * c.filters * bytes_of(c.type));
     with_type(c.type, [&](auto value) {
       add_rows(static_cast<const decltype(value)*>(from), range.size, c.filters, sums[part].data());
     });
@@ -50,7 +65,7 @@ void bias_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* slop
   }
 }
 
-// Winograd's sums are in float32: where products of bfloat16 are faster than those, the definition's are.
+// Winograd's products are in float32: not where products of bfloat16 are faster.
 bool winograd_pays(const Convolution& c) { return winograd_fits(c) && (c.type == Type::f32 || !fast_bfloat16()); }
 
 }  // namespace
@@ -61,61 +76,71 @@ void convolve(ffi::ThreadPool& pool, const Convolution& c, const void* x, const 
   run(pool, c, x, kernel, bias, y);
 }
 
-void input_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* slope, const float* kernel, void* into_x) {
+void input_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* grad_output, const float* kernel,
+                    void* grad_input) {
   auto* run = winograd_pays(c)       ? winograd_input_gradient
               : narrow_input_fits(c) ? narrow_input_gradient
                                      : onednn_input_gradient;
-  run(pool, c, slope, kernel, into_x);
+  run(pool, c, grad_output, kernel, grad_input);
 }
 
-void weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* x, const void* slope, float* into_kernel,
-                     float* into_bias) {
+void weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* x, const void* grad_output,
+                     float* grad_weight, float* grad_bias) {
   bool winograd = winograd_fits(c), narrow = narrow_weight_fits(c);
-  if (!winograd && !narrow) return onednn_weight_gradient(pool, c, x, slope, into_kernel, into_bias);
+  if (!winograd && !narrow) return onednn_weight_gradient(pool, c, x, grad_output, grad_weight, grad_bias);
   auto* run = winograd ? winograd_weight_gradient : narrow_weight_gradient;
-  run(pool, c, x, slope, into_kernel);
-  if (into_bias) bias_gradient(pool, c, slope, into_bias);
+  run(pool, c, x, grad_output, grad_weight);
+  if (grad_bias) bias_gradient(pool, c, grad_output, grad_bias);
 }
 
 namespace {
 
-using Geometry = ffi::Span<const int64_t>;
 using Out = ffi::Result<ffi::AnyBuffer>;
 using OutF32 = ffi::Result<ffi::Buffer<ffi::DataType::F32>>;
 using F32 = ffi::Buffer<ffi::DataType::F32>;
 
 Convolution describe(ffi::AnyBuffer::Dimensions in, ffi::AnyBuffer::Dimensions kernel, ffi::AnyBuffer::Dimensions out,
-                     ffi::Span<const int64_t> geometry, Type type) {
-  if (in.size() != 4 || kernel.size() != 4 || out.size() != 4 || geometry.size() != 9)
-    throw std::invalid_argument("expected maps (B, H, W, C), a kernel (H, W, I, O) and 9 numbers of geometry");
-  return {in[0],     in[1],  in[2],  in[3], kernel[3], kernel[0], kernel[1], out[1], out[2],
-          Shape(geometry.begin(), geometry.end()), type};
+                     const ConvolutionAttributes& a, Type type) {
+  if (in.size() != 4 || kernel.size() != 4 || out.size() != 4)
+    throw std::invalid_argument("expected maps (B, H, W, C) and a kernel (H, W, I, O)");
+  Pair stride(a.stride), dilation(a.dilation), before(a.padding_before), after(a.padding_after);
+  Convolution c;
+  c.batch = in[0], c.height = in[1], c.width = in[2], c.channels = in[3];
+  c.taps_h = kernel[0], c.taps_w = kernel[1], c.filters = kernel[3];
+  c.out_h = out[1], c.out_w = out[2];
+  c.stride_h = stride.h, c.stride_w = stride.w, c.dilation_h = dilation.h, c.dilation_w = dilation.w;
+  c.top = before.h, c.left = before.w, c.bottom = after.h, c.right = after.w;
+  c.groups = a.groups, c.type = type;
+  return c;
 }
 
 // x (B, H, W, C), kernel (h, w, C / groups, F), bias (F,) or (0,) -> y (B, H', W', F)
-ffi::Error Forward(ffi::ThreadPool pool, ffi::AnyBuffer x, F32 kernel, F32 bias, Out y, Geometry geometry) {
+ffi::Error Forward(ffi::ThreadPool pool, ffi::AnyBuffer x, F32 kernel, F32 bias, Out y,
+                   ConvolutionAttributes attributes) {
   return guarded("convolution", [&] {
-    auto c = describe(x.dimensions(), kernel.dimensions(), y->dimensions(), geometry, type_of(x));
+    auto c = describe(x.dimensions(), kernel.dimensions(), y->dimensions(), attributes, type_of(x));
     const float* biases = bias.element_count() ? bias.typed_data() : nullptr;
     convolve(pool, c, x.untyped_data(), kernel.typed_data(), biases, y->untyped_data());
   });
 }
 
-// slope (B, H', W', F) of y, kernel -> slope (B, H, W, C) of x
-ffi::Error InputGradient(ffi::ThreadPool pool, ffi::AnyBuffer slope, F32 kernel, Out into_x, Geometry geometry) {
+// grad_output (B, H', W', F), kernel -> grad_input (B, H, W, C)
+ffi::Error InputGradient(ffi::ThreadPool pool, ffi::AnyBuffer grad_output, F32 kernel, Out grad_input,
+                         ConvolutionAttributes attributes) {
   return guarded("convolution's input gradient", [&] {
-    auto c = describe(into_x->dimensions(), kernel.dimensions(), slope.dimensions(), geometry, type_of(slope));
-    input_gradient(pool, c, slope.untyped_data(), kernel.typed_data(), into_x->untyped_data());
+    auto c = describe(grad_input->dimensions(), kernel.dimensions(), grad_output.dimensions(), attributes,
+                      type_of(grad_output));
+    input_gradient(pool, c, grad_output.untyped_data(), kernel.typed_data(), grad_input->untyped_data());
   });
 }
 
-// x (B, H, W, C), slope (B, H', W', F) of y -> slopes of the kernel and, where it is not (0,), of the bias
-ffi::Error WeightGradient(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer slope, OutF32 kernel, OutF32 bias,
-                          Geometry geometry) {
+// x (B, H, W, C), grad_output (B, H', W', F) -> gradients of the kernel and, where it is not (0,), of the bias
+ffi::Error WeightGradient(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer grad_output, OutF32 kernel,
+                          OutF32 bias, ConvolutionAttributes attributes) {
   return guarded("convolution's weight gradient", [&] {
-    auto c = describe(x.dimensions(), kernel->dimensions(), slope.dimensions(), geometry, type_of(x));
+    auto c = describe(x.dimensions(), kernel->dimensions(), grad_output.dimensions(), attributes, type_of(x));
     float* biases = bias->element_count() ? bias->typed_data() : nullptr;
-    weight_gradient(pool, c, x.untyped_data(), slope.untyped_data(), kernel->typed_data(), biases);
+    weight_gradient(pool, c, x.untyped_data(), grad_output.untyped_data(), kernel->typed_data(), biases);
   });
 }
 
@@ -133,14 +158,14 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_convolution, cnn::Forward,
                                   .Arg<Plain>()
                                   .Arg<Plain>()
                                   .Ret<AnyBuffer>()
-                                  .Attr<cnn::Geometry>("geometry"));
+                                  .Attrs<cnn::ConvolutionAttributes>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_convolution_input_gradient, cnn::InputGradient,
                               Ffi::Bind()
                                   .Ctx<cnn::ffi::ThreadPool>()
                                   .Arg<AnyBuffer>()
                                   .Arg<Plain>()
                                   .Ret<AnyBuffer>()
-                                  .Attr<cnn::Geometry>("geometry"));
+                                  .Attrs<cnn::ConvolutionAttributes>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_convolution_weight_gradient, cnn::WeightGradient,
                               Ffi::Bind()
                                   .Ctx<cnn::ffi::ThreadPool>()
@@ -148,13 +173,13 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_convolution_weight_gradient, cnn::WeightGradie
                                   .Arg<AnyBuffer>()
                                   .Ret<Plain>()
                                   .Ret<Plain>()
-                                  .Attr<cnn::Geometry>("geometry"));
+                                  .Attrs<cnn::ConvolutionAttributes>());
 
 // The version of XLA's FFI that this was compiled for.
 extern "C" int cnn_ffi_major() { return XLA_FFI_API_MAJOR; }
 extern "C" int cnn_ffi_minor() { return XLA_FFI_API_MINOR; }
 
-// 0: no bfloat16 convolutions, 1: there (AVX-512), 2: by matrix units (AMX), where they are several times faster.
+// bfloat16 convolutions: 0 none, 1 by AVX-512, 2 by matrix units (AMX), several times as fast.
 extern "C" int cnn_bfloat16() {
   if (cnn::matrix_units_for_bfloat16()) return 2;
   switch (dnnl::get_effective_cpu_isa()) {

@@ -1,7 +1,7 @@
-"""Finding and loading the compiled kernels, or saying why not.
+"""Loads the compiled kernels, or says why they cannot be used.
 
-The shared library is built with the package; it is loaded only where it fits the processor, oneDNN and the FFI of the
-installed jaxlib, and its handlers are registered after JAX has started, so that a refusal can never stop JAX.
+The shared library is built with the package. It is loaded where it fits the processor, oneDNN and the FFI of the
+installed jaxlib. Its handlers are registered after JAX has started, so that a refusal cannot stop JAX.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ HANDLERS = (
 
 
 @dataclass(frozen=True)
-class Kernels:
-    """``name``: ``onednn`` or ``xla``, and ``why``. ``wanting``: they would be faster here, but cannot be had.
+class Backend:
+    """What computes convolutions: ``name`` is ``onednn`` or ``xla``, and ``why``.
 
-    ``bfloat16``: 0 not there, 1 no faster than float32, 2 multiplied by the processor's matrix units (AMX).
+    ``wanting``: the kernels would be faster here, but cannot be used. ``bfloat16``: 0 not supported, 1 no faster than
+    float32, 2 by the processor's matrix units (AMX).
     """
 
     name: str
@@ -44,33 +45,33 @@ class Kernels:
 
 
 def takes(x: jax.Array) -> bool:
-    """Whether the kernels are here and take such values."""
+    """Whether the kernels are loaded and take arrays like ``x``."""
     if x.dtype == jnp.float32:
         return x.size > 0 and kernels().name == "onednn"
     return bool(x.size > 0 and x.dtype == jnp.bfloat16 and kernels().bfloat16)
 
 
 class UnusableError(Exception):
-    """Why the kernels cannot be used here."""
+    """The kernels cannot be used; the message says why."""
 
 
 @functools.cache
-def kernels() -> Kernels:
-    """What computes convolutions here. MachineError (exit 4) where CNN_KERNELS asks for what is not there."""
+def kernels() -> Backend:
+    """What computes convolutions here. MachineError (exit 4) where CNN_KERNELS asks for what cannot be used."""
     asked = os.environ.get(SWITCH, "")
     if asked not in ("", "xla", "onednn"):
         raise MachineError.of(f"{SWITCH}={asked} is neither xla nor onednn", f"Unset {SWITCH}.")
     if asked == "xla":
-        return Kernels("xla", f"{SWITCH}=xla asks for it")
+        return Backend("xla", f"{SWITCH}=xla asks for it")
     try:
         return _load()
     except UnusableError as reason:
         if asked:
             raise MachineError.of(f"{SWITCH}=onednn, but {reason}", f"Unset {SWITCH}.") from None
-        return Kernels("xla", str(reason), wanting=jax.default_backend() == "cpu")
+        return Backend("xla", str(reason), wanting=jax.default_backend() == "cpu")
 
 
-def _load() -> Kernels:
+def _load() -> Backend:
     backend = jax.default_backend()  # starts JAX
     if backend != "cpu":
         raise UnusableError(f"the device is a {backend}: XLA's own kernels are the fast ones there")
@@ -87,14 +88,14 @@ def _load() -> Kernels:
         raise UnusableError(f"{file.name} does not load: {error}") from None
     compiled, running = (library.cnn_ffi_major(), library.cnn_ffi_minor()), _ffi_version()
     if compiled[0] != running[0] or compiled > running:
-        raise UnusableError(f"the kernels were built for XLA's FFI {compiled[0]}.{compiled[1]}, jaxlib has "
-                       f"{running[0]}.{running[1]}: install cnncli again")  # fmt: skip
+        built_for, has = (".".join(map(str, version)) for version in (compiled, running))
+        raise UnusableError(f"the kernels were built for XLA's FFI {built_for}, jaxlib has {has}: install cnncli again")
     try:
         for name in HANDLERS:
             jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
-    except Exception as error:  # whatever JAX says to a handler, it works without
+    except Exception as error:  # JAX works without the kernels, whatever it says
         raise UnusableError(f"JAX refuses the kernels: {str(error).splitlines()[0]}") from None
-    return Kernels("onednn", f"oneDNN {onednn}", bfloat16=library.cnn_bfloat16())
+    return Backend("onednn", f"oneDNN {onednn}", bfloat16=library.cnn_bfloat16())
 
 
 def built() -> Path | None:
@@ -104,7 +105,7 @@ def built() -> Path | None:
 
 
 def _load_onednn() -> str:
-    """Load oneDNN, from its package or the system; its version. The kernels then find it by its name."""
+    """Load oneDNN from its package or the system, so that the kernels find it; its version."""
     try:
         package = [Path(str(file.locate())) for file in metadata.files("onednn-cpu-gomp") or ()]
     except metadata.PackageNotFoundError:
@@ -121,7 +122,7 @@ def _load_onednn() -> str:
 
 
 def _ffi_version() -> tuple[int, int]:
-    """Of the jaxlib that runs, by its own header."""
+    """The FFI version of the installed jaxlib, from its header."""
     header = Path(jax.ffi.include_dir(), "xla", "ffi", "api", "c_api.h").read_text(encoding="utf-8")
     major, minor = (re.search(rf"#define XLA_FFI_API_{part} (\d+)", header) for part in ("MAJOR", "MINOR"))
     if not major or not minor:

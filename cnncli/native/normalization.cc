@@ -1,7 +1,7 @@
-// Batch normalisation in training, with an addition and a ReLU behind it where wanted, and its gradient.
+// Batch normalization in training and its gradient, with an addition and a ReLU behind it where asked for.
 //
-// Maps are rows of channels. Each thread takes a share of the rows. Statistics are exact in two passes over a block
-// that fits the cache, and blocks are joined in double precision (Chan, Golub and LeVeque 1983), in a fixed order.
+// A map is rows of channels, and each thread takes a part of the rows. The statistics of a block that fits the cache
+// take two passes; blocks are joined in double precision and in a fixed order (Chan, Golub and LeVeque 1983).
 #include <cmath>
 
 #include "common.h"
@@ -10,10 +10,10 @@
 namespace cnn {
 namespace {
 
-// Columns never depend on each other: `ivdep`.
+// Columns do not depend on each other, so the inner loops have `ivdep`.
 //
-// What is added up over `rows` rows of `width` values: sums[c] += x, then rests[c] += x - mean, which is not zero where
-// the mean is rounded, and squares[c] += (x - mean)^2.
+// Over `rows` rows of `width` values: sums[c] += x; then rests[c] += x - mean, which is not zero because the mean is
+// rounded, and squares[c] += (x - mean)^2.
 template <typename T>
 CNN_INLINE void sum_rows(const T* x, int64_t rows, int64_t width, float* sums) {
   for (int64_t r = 0; r < rows; ++r)
@@ -31,54 +31,55 @@ CNN_INLINE void square_rows(const T* x, int64_t rows, int64_t width, const float
     }
 }
 
-// y = (x - mean) * factor + bias [+ other] [rectified]
+// y = (x - mean) * factor + bias, plus `add`, then a ReLU
 template <typename T, bool kAdd, bool kRelu>
-CNN_INLINE void write_rows(const T* x, const T* other, int64_t rows, int64_t width, const float* mean,
+CNN_INLINE void write_rows(const T* x, const T* add, int64_t rows, int64_t width, const float* mean,
                            const float* factor, const float* bias, T* y) {
   for (int64_t r = 0; r < rows; ++r)
 #pragma GCC ivdep
     for (int64_t c = 0; c < width; ++c) {
       int64_t i = r * width + c;
       float value = (load(x + i) - mean[c]) * factor[c] + bias[c];
-      if (kAdd) value += load(other + i);
+      if (kAdd) value += load(add + i);
       if (kRelu) value = value < 0 ? 0 : value;  // a NaN stays one
       store(y + i, value);
     }
 }
 
-// The slope behind the ReLU, in front of it.
+// The gradient before the ReLU, from the one behind it.
 template <typename T, bool kRelu>
-CNN_INLINE float through(const T* slope, const T* y, int64_t i) {
-  float value = load(slope + i);
+CNN_INLINE float through(const T* grad_output, const T* y, int64_t i) {
+  float value = load(grad_output + i);
   if (kRelu) value = load(y + i) > 0 ? value : 0;
   return value;
 }
 
-// sums[c] += slope, products[c] += slope * (x - mean); the slope in front of the ReLU is that of `other` as well.
+// sums[c] += g, products[c] += g * (x - mean), with g the gradient before the ReLU, which is that of `add` too.
 template <typename T, bool kAdd, bool kRelu>
-CNN_INLINE void product_rows(const T* x, const T* y, const T* slope, int64_t rows, int64_t width, const float* mean,
-                             float* sums, float* products, T* into_other) {
+CNN_INLINE void product_rows(const T* x, const T* y, const T* grad_output, int64_t rows, int64_t width,
+                             const float* mean, float* sums, float* products, T* grad_add) {
   for (int64_t r = 0; r < rows; ++r)
 #pragma GCC ivdep
     for (int64_t c = 0; c < width; ++c) {
       int64_t i = r * width + c;
-      float value = through<T, kRelu>(slope, y, i);
-      if (kAdd) store(into_other + i, value);
+      float value = through<T, kRelu>(grad_output, y, i);
+      if (kAdd) store(grad_add + i, value);
       sums[c] += value;
       products[c] += value * (load(x + i) - mean[c]);
     }
 }
 
-// into_x = factor * (slope - shift - (x - mean) * tilt)
+// grad_input = factor * (grad_output - shift - (x - mean) * tilt)
 template <typename T, bool kRelu>
-CNN_INLINE void slope_rows(const T* x, const T* y, const T* slope, int64_t rows, int64_t width, const float* mean,
-                           const float* factor, const float* shift, const float* tilt, T* into_x) {
+CNN_INLINE void grad_input_rows(const T* x, const T* y, const T* grad_output, int64_t rows, int64_t width,
+                                const float* mean, const float* factor, const float* shift, const float* tilt,
+                                T* grad_input) {
   for (int64_t r = 0; r < rows; ++r)
 #pragma GCC ivdep
     for (int64_t c = 0; c < width; ++c) {
       int64_t i = r * width + c;
-      float value = through<T, kRelu>(slope, y, i);
-      store(into_x + i, factor[c] * (value - shift[c] - (load(x + i) - mean[c]) * tilt[c]));
+      float value = through<T, kRelu>(grad_output, y, i);
+      store(grad_input + i, factor[c] * (value - shift[c] - (load(x + i) - mean[c]) * tilt[c]));
     }
 }
 
@@ -87,38 +88,40 @@ CNN_INLINE void slope_rows(const T* x, const T* y, const T* slope, int64_t rows,
   CNN_CLONES void squares(const T* x, int64_t rows, int64_t width, const float* mean, float* rests, float* out) {     \
     square_rows(x, rows, width, mean, rests, out);                                                                    \
   }                                                                                                                   \
-  CNN_CLONES void write(const T* x, const T* other, bool relu, int64_t rows, int64_t width, const float* mean,        \
+  CNN_CLONES void write(const T* x, const T* add, bool relu, int64_t rows, int64_t width, const float* mean,          \
                         const float* factor, const float* bias, T* y) {                                               \
-    if (other && relu) write_rows<T, true, true>(x, other, rows, width, mean, factor, bias, y);                       \
-    if (other && !relu) write_rows<T, true, false>(x, other, rows, width, mean, factor, bias, y);                     \
-    if (!other && relu) write_rows<T, false, true>(x, other, rows, width, mean, factor, bias, y);                     \
-    if (!other && !relu) write_rows<T, false, false>(x, other, rows, width, mean, factor, bias, y);                   \
+    if (add && relu) write_rows<T, true, true>(x, add, rows, width, mean, factor, bias, y);                           \
+    if (add && !relu) write_rows<T, true, false>(x, add, rows, width, mean, factor, bias, y);                         \
+    if (!add && relu) write_rows<T, false, true>(x, add, rows, width, mean, factor, bias, y);                         \
+    if (!add && !relu) write_rows<T, false, false>(x, add, rows, width, mean, factor, bias, y);                       \
   }                                                                                                                   \
-  CNN_CLONES void products(const T* x, const T* y, const T* slope, bool relu, int64_t rows, int64_t width,            \
-                           const float* mean, float* sums, float* out, T* into_other) {                               \
-    if (into_other && relu) product_rows<T, true, true>(x, y, slope, rows, width, mean, sums, out, into_other);       \
-    if (into_other && !relu) product_rows<T, true, false>(x, y, slope, rows, width, mean, sums, out, into_other);     \
-    if (!into_other && relu) product_rows<T, false, true>(x, y, slope, rows, width, mean, sums, out, into_other);     \
-    if (!into_other && !relu) product_rows<T, false, false>(x, y, slope, rows, width, mean, sums, out, into_other);   \
+  CNN_CLONES void products(const T* x, const T* y, const T* grad_output, bool relu, int64_t rows, int64_t width,      \
+                           const float* mean, float* sums, float* out, T* grad_add) {                                 \
+    if (grad_add && relu) product_rows<T, true, true>(x, y, grad_output, rows, width, mean, sums, out, grad_add);     \
+    if (grad_add && !relu) product_rows<T, true, false>(x, y, grad_output, rows, width, mean, sums, out, grad_add);   \
+    if (!grad_add && relu) product_rows<T, false, true>(x, y, grad_output, rows, width, mean, sums, out, grad_add);   \
+    if (!grad_add && !relu) product_rows<T, false, false>(x, y, grad_output, rows, width, mean, sums, out, grad_add); \
   }                                                                                                                   \
-  CNN_CLONES void slopes(const T* x, const T* y, const T* slope, bool relu, int64_t rows, int64_t width,              \
-                         const float* mean, const float* factor, const float* shift, const float* tilt, T* into_x) {  \
-    if (relu) slope_rows<T, true>(x, y, slope, rows, width, mean, factor, shift, tilt, into_x);                       \
-    if (!relu) slope_rows<T, false>(x, y, slope, rows, width, mean, factor, shift, tilt, into_x);                     \
+  CNN_CLONES void grads(const T* x, const T* y, const T* grad_output, bool relu, int64_t rows, int64_t width,         \
+                        const float* mean, const float* factor, const float* shift, const float* tilt,                \
+                        T* grad_input) {                                                                              \
+    if (relu) grad_input_rows<T, true>(x, y, grad_output, rows, width, mean, factor, shift, tilt, grad_input);        \
+    if (!relu) grad_input_rows<T, false>(x, y, grad_output, rows, width, mean, factor, shift, tilt, grad_input);      \
   }
 CNN_FOR(float)
 CNN_FOR(Half)
 #undef CNN_FOR
 
-// Rows of few channels are read several at a time, so that the inner loops are long: `fold` rows make a wide one.
+// Where channels are few, `fold` rows are read as one wide row, so that the inner loops are long.
 struct Rows {
   int64_t count, channels, fold;
-  Rows(int64_t count, int64_t channels) : count(count), channels(channels), fold(std::max<int64_t>(1, 128 / channels)) {}
+  Rows(int64_t count, int64_t channels)
+      : count(count), channels(channels), fold(std::max<int64_t>(1, 128 / channels)) {}
   int64_t width() const { return fold * channels; }
   int64_t block() const { return std::max<int64_t>(1, 32768 / width()) * fold; }  // 128 KiB in float32: in the L2 cache
 
-  // f(first row, wide rows, their width) over `range`, block by block; in each, wide rows first, then what is left.
-  // A second pass over a map goes backwards: what the first one read last is still in the cache.
+  // f(first row, number of wide rows, their width) for each block of `range`: first wide rows, then the rest. A second
+  // pass goes backwards, since the end of the map is still in the cache.
   template <typename F>
   void blocks(Range range, bool backwards, const F& f) const {
     int64_t number = (range.size + block() - 1) / block(), end = range.begin + range.size;
@@ -132,7 +135,7 @@ struct Rows {
   }
 };
 
-// `values` of the channels, or zeros, for each of the rows that make a wide one.
+// `values` of the channels, or zeros, repeated for a wide row.
 std::vector<float> repeated(const float* values, const Rows& rows) {
   std::vector<float> out(rows.width());
   for (int64_t start = 0; values && start < rows.width(); start += rows.channels)
@@ -140,7 +143,7 @@ std::vector<float> repeated(const float* values, const Rows& rows) {
   return out;
 }
 
-// Adds the copies that wide rows make of each channel.
+// Adds up the values that a wide row has for each channel.
 void gather(const float* wide, int64_t width, int64_t channels, double* out) {
   for (int64_t start = 0; start < width; start += channels)
     for (int64_t c = 0; c < channels; ++c) out[c] += wide[start + c];
@@ -152,8 +155,8 @@ struct Moments {
   std::vector<double> mean, squares;
   explicit Moments(int64_t channels) : mean(channels), squares(channels) {}
 
-  void join(double other, const double* means, const double* sums) {
-    double total = count + other, share = other / total, weight = count * share;
+  void join(double more, const double* means, const double* sums) {
+    double total = count + more, share = more / total, weight = count * share;
     for (size_t c = 0; c < mean.size(); ++c) {
       double delta = means[c] - mean[c];
       mean[c] += delta * share;
@@ -202,7 +205,7 @@ struct Normalization {
 
 template <typename T>
 void forward(ffi::ThreadPool& pool, const Normalization& n, const T* x, const float* scale, const float* bias,
-             const T* other, T* y, float* mean, float* var, float* rest) {
+             const T* add, T* y, float* mean, float* var, float* rest) {
   Rows rows(n.rows, n.channels);
   int64_t parts = split(pool, n.rows, 4.0 * n.rows * n.channels);
   std::vector<Moments> found(parts, Moments(n.channels));
@@ -222,15 +225,16 @@ void forward(ffi::ThreadPool& pool, const Normalization& n, const T* x, const fl
   parallel(pool, parts, [&](int64_t part) {
     rows.blocks(part_of(n.rows, parts, part), true, [&](int64_t row, int64_t count, int64_t width) {
       int64_t at = row * n.channels;
-      write(x + at, other ? other + at : nullptr, n.relu, count, width, means.data(), factors.data(), biases.data(),
+      write(x + at, add ? add + at : nullptr, n.relu, count, width, means.data(), factors.data(), biases.data(),
             y + at);
     });
   });
 }
 
 template <typename T>
-void gradient(ffi::ThreadPool& pool, const Normalization& n, const T* x, const T* y, const T* slope, const float* scale,
-              const float* mean, const float* var, const float* rest, T* into_x, T* into_other, float* into_scale, float* into_bias) {
+void gradient(ffi::ThreadPool& pool, const Normalization& n, const T* x, const T* y, const T* grad_output,
+              const float* scale, const float* mean, const float* var, const float* rest, T* grad_input, T* grad_add,
+              float* grad_scale, float* grad_bias) {
   Rows rows(n.rows, n.channels);
   int64_t parts = split(pool, n.rows, 8.0 * n.rows * n.channels);
   auto means = repeated(mean, rows);
@@ -242,8 +246,8 @@ void gradient(ffi::ThreadPool& pool, const Normalization& n, const T* x, const T
     rows.blocks(part_of(n.rows, parts, part), false, [&](int64_t row, int64_t count, int64_t width) {
       int64_t at = row * n.channels;
       std::fill(wide.begin(), wide.end(), 0.f);
-      products(x + at, y + at, slope + at, n.relu, count, width, means.data(), first, second,
-               into_other ? into_other + at : nullptr);
+      products(x + at, y + at, grad_output + at, n.relu, count, width, means.data(), first, second,
+               grad_add ? grad_add + at : nullptr);
       gather(first, width, n.channels, total);
       gather(second, width, n.channels, total + n.channels);
     });
@@ -253,8 +257,8 @@ void gradient(ffi::ThreadPool& pool, const Normalization& n, const T* x, const T
     double sum = 0, product = 0, inverse = 1 / std::sqrt(static_cast<double>(var[c]) + n.epsilon);
     for (auto& total : totals) sum += total[c], product += total[n.channels + c];
     product -= rest[c] * sum;
-    if (into_scale) into_scale[c] = static_cast<float>(product * inverse);
-    if (into_bias) into_bias[c] = static_cast<float>(sum);
+    if (grad_scale) grad_scale[c] = static_cast<float>(product * inverse);
+    if (grad_bias) grad_bias[c] = static_cast<float>(sum);
     factor[c] = static_cast<float>((scale ? scale[c] : 1.) * inverse);
     tilt[c] = static_cast<float>(product * inverse * inverse / n.rows);
     shift[c] = static_cast<float>(sum / n.rows - static_cast<double>(rest[c]) * tilt[c]);
@@ -264,8 +268,8 @@ void gradient(ffi::ThreadPool& pool, const Normalization& n, const T* x, const T
   parallel(pool, parts, [&](int64_t part) {
     rows.blocks(part_of(n.rows, parts, part), true, [&](int64_t row, int64_t count, int64_t width) {
       int64_t at = row * n.channels;
-      slopes(x + at, y + at, slope + at, n.relu, count, width, means.data(), factors.data(), shifts.data(),
-             tilts.data(), into_x + at);
+      grads(x + at, y + at, grad_output + at, n.relu, count, width, means.data(), factors.data(), shifts.data(),
+            tilts.data(), grad_input + at);
     });
   });
 }
@@ -276,35 +280,36 @@ using Out = ffi::Result<ffi::AnyBuffer>;
 
 Normalization describe(const ffi::AnyBuffer& x, float epsilon, bool relu) {
   auto sides = x.dimensions();
-  if (sides.size() < 2 || x.element_count() == 0) throw std::invalid_argument("expected a map (..., C) with something in it");
+  if (sides.size() < 2 || x.element_count() == 0)
+    throw std::invalid_argument("expected a map (..., C) with something in it");
   int64_t channels = sides.back(), values = static_cast<int64_t>(x.element_count());
   return {values / channels, channels, epsilon, relu};
 }
 
-// x (..., C), scale and bias (C,) or (0,), other like x or (0,) -> y like x, mean and biased var (C,), and the rest
-// (C,) that the mean lost when it was rounded
-ffi::Error BatchNorm(ffi::ThreadPool pool, ffi::AnyBuffer x, F32 scale, F32 bias, ffi::AnyBuffer other, Out y,
+// x (..., C), scale and bias (C,) or (0,), add like x or (0,) -> y like x, mean and biased var (C,), and what rounding
+// took from the mean (C,)
+ffi::Error BatchNorm(ffi::ThreadPool pool, ffi::AnyBuffer x, F32 scale, F32 bias, ffi::AnyBuffer add, Out y,
                      OutF32 mean, OutF32 var, OutF32 rest, float epsilon, bool relu) {
-  return guarded("batch normalisation", [&] {
+  return guarded("batch normalization", [&] {
     auto n = describe(x, epsilon, relu);
     with_type(type_of(x), [&](auto value) {
       using T = decltype(value);
-      forward<T>(pool, n, data<T>(x), data(scale), data(bias), data<T>(other), data<T>(*y), data(*mean), data(*var),
+      forward<T>(pool, n, data<T>(x), data(scale), data(bias), data<T>(add), data<T>(*y), data(*mean), data(*var),
                  data(*rest));
     });
   });
 }
 
-// slope of y -> slopes of x, of other (like x or (0,)), of scale and bias ((C,) or (0,))
-ffi::Error BatchNormGradient(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer y, ffi::AnyBuffer slope, F32 scale,
-                             F32 mean, F32 var, F32 rest, Out into_x, Out into_other, OutF32 into_scale, OutF32 into_bias,
-                             float epsilon, bool relu) {
-  return guarded("batch normalisation's gradient", [&] {
+// grad_output like y -> gradients of x, of add (like x or (0,)), of scale and bias ((C,) or (0,))
+ffi::Error BatchNormGradient(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer y, ffi::AnyBuffer grad_output,
+                             F32 scale, F32 mean, F32 var, F32 rest, Out grad_input, Out grad_add, OutF32 grad_scale,
+                             OutF32 grad_bias, float epsilon, bool relu) {
+  return guarded("batch normalization's gradient", [&] {
     auto n = describe(x, epsilon, relu);
     with_type(type_of(x), [&](auto value) {
       using T = decltype(value);
-      gradient<T>(pool, n, data<T>(x), data<T>(y), data<T>(slope), data(scale), data(mean), data(var), data(rest), data<T>(*into_x),
-                  data<T>(*into_other), data(*into_scale), data(*into_bias));
+      gradient<T>(pool, n, data<T>(x), data<T>(y), data<T>(grad_output), data(scale), data(mean), data(var), data(rest),
+                  data<T>(*grad_input), data<T>(*grad_add), data(*grad_scale), data(*grad_bias));
     });
   });
 }

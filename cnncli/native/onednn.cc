@@ -19,7 +19,7 @@ struct Op {
 
 // HWIO in memory, in the order of dimensions that oneDNN wants: ([G,] O, I, H, W).
 memory::desc plain_weights(const Convolution& c) {
-  int64_t g = c.groups(), o = c.filters / g, i = c.channels / g, row = i * c.filters;
+  int64_t g = c.groups, o = c.filters / g, i = c.channels / g, row = i * c.filters;
   if (g == 1) return memory::desc({o, i, c.taps_h, c.taps_w}, Type::f32, {1, o, c.taps_w * row, row});
   return memory::desc({g, o, i, c.taps_h, c.taps_w}, Type::f32, {o, 1, c.filters, c.taps_w * row, row});
 }
@@ -36,8 +36,9 @@ std::shared_ptr<const Op> make(Kind kind, const Convolution& c, bool bias) {
   memory::desc any(op->plain_weights.get_dims(), weight_type, memory::format_tag::any);
   memory::desc forward_any(op->plain_weights.get_dims(), c.type, memory::format_tag::any);
   op->bias = bias ? memory::desc({c.filters}, Type::f32, memory::format_tag::x) : memory::desc();
-  const Shape& geo = c.geometry;
-  memory::dims stride{geo[0], geo[1]}, dilation{geo[2] - 1, geo[3] - 1}, before{geo[4], geo[6]}, after{geo[5], geo[7]};
+  // oneDNN counts the pixels between taps.
+  memory::dims stride{c.stride_h, c.stride_w}, dilation{c.dilation_h - 1, c.dilation_w - 1};
+  memory::dims before{c.top, c.left}, after{c.bottom, c.right};
   auto attr = attributes();
   dnnl::convolution_forward::primitive_desc forward(
       e, dnnl::prop_kind::forward_training, algorithm::convolution_direct, op->in, kind == kForward ? any : forward_any,
@@ -135,39 +136,40 @@ void onednn_forward(ffi::ThreadPool& pool, const Convolution& c, const void* x, 
   });
 }
 
-void onednn_input_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* slope, const float* kernel,
-                           void* into_x) {
+void onednn_input_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* grad_output, const float* kernel,
+                           void* grad_input) {
   Parts parts(pool, kInputGradient, c, false);
   over_parts(pool, parts, kernel, [&](auto& stream, const Op& op, int64_t begin, const memory& weights) {
-    op.primitive.execute(stream, {{DNNL_ARG_DIFF_DST, at(op.out, offset(slope, begin * c.out_bytes()))},
+    op.primitive.execute(stream, {{DNNL_ARG_DIFF_DST, at(op.out, offset(grad_output, begin * c.out_bytes()))},
                                   {DNNL_ARG_WEIGHTS, weights},
-                                  {DNNL_ARG_DIFF_SRC, at(op.in, offset(into_x, begin * c.in_bytes()))},
+                                  {DNNL_ARG_DIFF_SRC, at(op.in, offset(grad_input, begin * c.in_bytes()))},
                                   {DNNL_ARG_SCRATCHPAD, scratchpad(op.scratchpad)}});
   });
 }
 
-void onednn_weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* x, const void* slope,
-                            float* into_kernel, float* into_bias) {
-  Parts parts(pool, kWeightGradient, c, into_bias != nullptr);
-  int64_t size = c.weights(), each = size + (into_bias ? c.filters : 0);
+void onednn_weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* x, const void* grad_output,
+                            float* grad_weight, float* grad_bias) {
+  Parts parts(pool, kWeightGradient, c, grad_bias != nullptr);
+  int64_t size = c.weights(), each = size + (grad_bias ? c.filters : 0);
   bool alone = parts.count == 1;
   float* partials = alone ? nullptr : static_cast<float*>(scratch(kPartial, parts.count * each * sizeof(float)));
   // Partials lie as all kernels, then all biases, so that each is added up in one go.
-  auto kernel_at = [&](int64_t part) { return alone ? into_kernel : partials + part * size; };
-  auto bias_at = [&](int64_t part) { return alone ? into_bias : partials + parts.count * size + part * c.filters; };
+  auto kernel_at = [&](int64_t part) { return alone ? grad_weight : partials + part * size; };
+  auto bias_at = [&](int64_t part) { return alone ? grad_bias : partials + parts.count * size + part * c.filters; };
   parallel(pool, parts.count, [&](int64_t part) {
     const Op& op = parts.op(part);
     int64_t begin = parts.range(part).begin;
     dnnl::stream stream(engine());
     void* own = op.reorders ? scratch(kWeights, op.weights.get_size()) : kernel_at(part);
     std::unordered_map<int, memory> args{{DNNL_ARG_SRC, at(op.in, offset(x, begin * c.in_bytes()))},
-                                         {DNNL_ARG_DIFF_DST, at(op.out, offset(slope, begin * c.out_bytes()))},
+                                         {DNNL_ARG_DIFF_DST, at(op.out, offset(grad_output, begin * c.out_bytes()))},
                                          {DNNL_ARG_DIFF_WEIGHTS, at(op.weights, own)},
                                          {DNNL_ARG_SCRATCHPAD, scratchpad(op.scratchpad)}};
-    if (into_bias) args.emplace(DNNL_ARG_DIFF_BIAS, at(op.bias, bias_at(part)));
-    // oneDNN sorts bfloat16 columns by their phase of the stride, writes none of a phase that no pixel has, and reads it.
-    size_t room = op.scratchpad.get_size();
-    if (room && c.type == Type::bf16 && c.width < c.geometry[1]) std::memset(scratch(kScratchpad, room), 0, room);
+    if (grad_bias) args.emplace(DNNL_ARG_DIFF_BIAS, at(op.bias, bias_at(part)));
+    // oneDNN sorts bfloat16 columns by their place in the stride. It does not write those of a place that no column
+    // has, but reads them.
+    size_t bytes = op.scratchpad.get_size();
+    if (bytes && c.type == Type::bf16 && c.width < c.stride_w) std::memset(scratch(kScratchpad, bytes), 0, bytes);
     op.primitive.execute(stream, args);
     if (op.reorders) {
       memory from = at(op.weights, own), to = at(op.plain_weights, kernel_at(part));
@@ -176,8 +178,8 @@ void onednn_weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const v
     stream.wait();
   });
   if (alone) return;
-  add_up(pool, partials, parts.count, size, into_kernel);
-  if (into_bias) add_up(pool, partials + parts.count * size, parts.count, c.filters, into_bias);
+  add_up(pool, partials, parts.count, size, grad_weight);
+  if (grad_bias) add_up(pool, partials + parts.count * size, parts.count, c.filters, grad_bias);
 }
 
 }  // namespace cnn

@@ -5,12 +5,12 @@
 
 namespace cnn {
 
-// As the convolution and its gradients; `bias`, and its gradient, may be null.
+// `bias` and `grad_bias` may be null.
 void onednn_forward(ffi::ThreadPool& pool, const Convolution& c, const void* x, const float* kernel, const float* bias,
                     void* y);
-void onednn_input_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* slope, const float* kernel,
-                           void* into_x);
-void onednn_weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* x, const void* slope,
-                            float* into_kernel, float* into_bias);
+void onednn_input_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* grad_output, const float* kernel,
+                           void* grad_input);
+void onednn_weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* x, const void* grad_output,
+                            float* grad_weight, float* grad_bias);
 
 }  // namespace cnn

@@ -1,14 +1,27 @@
 // Maximum pooling and its gradient. Maps are NHWC; each thread takes whole images.
 //
-// Forward notes which tap of the window won, so that the gradient is a walk over the outputs. The first of equal
-// values wins, and a NaN wins over everything, as in ops/pooling.py and PyTorch.
+// The forward pass stores which tap of the window won, and the gradient reads that. The first of equal values wins, and
+// a NaN wins over everything, as in ops/pooling.py and PyTorch.
 #include "common.h"
 #include "vectors.h"
 
 namespace cnn {
+
+// How the window slides: what Python gives by name.
+struct PoolingAttributes {
+  Numbers size, stride, padding_before;
+};
+
+}  // namespace cnn
+
+XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(cnn::PoolingAttributes, StructMember<cnn::Numbers>("size"),
+                                      StructMember<cnn::Numbers>("stride"),
+                                      StructMember<cnn::Numbers>("padding_before"));
+
+namespace cnn {
 namespace {
 
-// geometry: taps (2), stride (2), padding top, left.
+// `top` and `left` are the padding.
 struct Pooling {
   int64_t batch, height, width, channels, out_h, out_w;
   int64_t taps_h, taps_w, stride_h, stride_w, top, left;
@@ -18,7 +31,7 @@ struct Pooling {
   int64_t out_values() const { return out_h * out_w * channels; }
 };
 
-// Those taps of the window at (row, column) of the output that lie on the map: rows [top, bottom), columns [left, right).
+// The taps of the window for output (row, column) that lie on the map: rows [top, bottom), columns [left, right).
 struct Window {
   int64_t top, bottom, left, right;
 
@@ -30,7 +43,7 @@ struct Window {
   CNN_INLINE int tap(int64_t i, int64_t j) const { return static_cast<int>(i * p_.taps_w + j); }
   CNN_INLINE int64_t at(int64_t i, int64_t j) const { return ((y_ + i) * p_.width + x_ + j) * p_.channels; }
 
-  // f(tap, where its first channel is), in reading order.
+  // f(tap, offset of its first channel), in reading order.
   template <typename F>
   CNN_INLINE void taps(const F& f) const {
     for (int64_t i = top; i < bottom; ++i)
@@ -42,7 +55,7 @@ struct Window {
   int64_t y_, x_;
 };
 
-// As many channels as are worked on at a time, in registers.
+// Channels at a time: as many as registers hold.
 constexpr int64_t kBlock = 64;
 
 // `count` channels of one window, at most kBlock.
@@ -80,20 +93,21 @@ CNN_INLINE void pool_image(const Pooling& p, const T* x, T* y, uint8_t* winner) 
     }
 }
 
-// The sums of an image's slopes, in float32, then stored.
+// Adds the gradients of an image's outputs to `sums`, in float32.
 template <typename T>
-CNN_INLINE void unpool_image(const Pooling& p, const T* slope, const uint8_t* winner, float* sums) {
+CNN_INLINE void unpool_image(const Pooling& p, const T* grad_output, const uint8_t* winner, float* sums) {
   for (int64_t row = 0; row < p.out_h; ++row)
     for (int64_t column = 0; column < p.out_w; ++column) {
       int64_t out = (row * p.out_w + column) * p.channels;
       Window(p, row, column).taps([&](int32_t tap, int64_t in) {
 #pragma GCC ivdep
-        for (int64_t c = 0; c < p.channels; ++c) sums[in + c] += winner[out + c] == tap ? load(slope + out + c) : 0.f;
+        for (int64_t c = 0; c < p.channels; ++c)
+          sums[in + c] += winner[out + c] == tap ? load(grad_output + out + c) : 0.f;
       });
     }
 }
 
-// The same for AVX-512 and few channels, which do not fill a block.
+// The same with AVX-512's masks, for channels too few to fill a block.
 bool few_channels(const Pooling& p) { return avx512() && p.channels < kBlock; }
 
 #pragma GCC push_options
@@ -121,13 +135,13 @@ void pool_image_512(const Pooling& p, const T* x, T* y, uint8_t* winner) {
 }
 
 template <typename T>
-void unpool_image_512(const Pooling& p, const T* slope, const uint8_t* winner, float* sums) {
+void unpool_image_512(const Pooling& p, const T* grad_output, const uint8_t* winner, float* sums) {
   for (int64_t row = 0; row < p.out_h; ++row)
-    for (int64_t column = 0; column < p.out_w; ++column, slope += p.channels, winner += p.channels) {
+    for (int64_t column = 0; column < p.out_w; ++column, grad_output += p.channels, winner += p.channels) {
       Window window(p, row, column);
       for (int64_t c = 0; c < p.channels; c += kLanes) {
         Mask mask = first_lanes(p.channels - c);
-        Vector value = load(mask, slope + c);
+        Vector value = load(mask, grad_output + c);
         __m512i wins = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, winner + c));
         for (int64_t i = window.top; i < window.bottom; ++i)
           for (int64_t j = window.left; j < window.right; ++j) {
@@ -142,22 +156,25 @@ void unpool_image_512(const Pooling& p, const T* slope, const uint8_t* winner, f
 
 CNN_CLONES void pool(const Pooling& p, const float* x, float* y, uint8_t* winner) { pool_image(p, x, y, winner); }
 CNN_CLONES void pool(const Pooling& p, const Half* x, Half* y, uint8_t* winner) { pool_image(p, x, y, winner); }
-CNN_CLONES void unpool(const Pooling& p, const float* slope, const uint8_t* winner, float* sums) {
-  unpool_image(p, slope, winner, sums);
+CNN_CLONES void unpool(const Pooling& p, const float* grad_output, const uint8_t* winner, float* sums) {
+  unpool_image(p, grad_output, winner, sums);
 }
-CNN_CLONES void unpool(const Pooling& p, const Half* slope, const uint8_t* winner, float* sums) {
-  unpool_image(p, slope, winner, sums);
+CNN_CLONES void unpool(const Pooling& p, const Half* grad_output, const uint8_t* winner, float* sums) {
+  unpool_image(p, grad_output, winner, sums);
 }
 
-using Geometry = ffi::Span<const int64_t>;
 using Winner = ffi::Buffer<ffi::DataType::U8>;
 using Out = ffi::Result<ffi::AnyBuffer>;
 
-Pooling describe(ffi::AnyBuffer::Dimensions in, ffi::AnyBuffer::Dimensions out, Geometry geometry) {
-  if (in.size() != 4 || out.size() != 4 || geometry.size() != 6 || geometry[0] * geometry[1] > 255)
-    throw std::invalid_argument("expected maps (B, H, W, C), 6 numbers of geometry and at most 255 taps");
-  return {in[0],       in[1],       in[2],       in[3],       out[1],      out[2],
-          geometry[0], geometry[1], geometry[2], geometry[3], geometry[4], geometry[5]};
+Pooling describe(ffi::AnyBuffer::Dimensions in, ffi::AnyBuffer::Dimensions out, const PoolingAttributes& a) {
+  Pair size(a.size), stride(a.stride), before(a.padding_before);
+  if (in.size() != 4 || out.size() != 4 || size.h * size.w > 255)
+    throw std::invalid_argument("expected maps (B, H, W, C) and at most 255 taps");
+  Pooling p;
+  p.batch = in[0], p.height = in[1], p.width = in[2], p.channels = in[3], p.out_h = out[1], p.out_w = out[2];
+  p.taps_h = size.h, p.taps_w = size.w, p.stride_h = stride.h, p.stride_w = stride.w;
+  p.top = before.h, p.left = before.w;
+  return p;
 }
 
 template <typename F>
@@ -170,9 +187,10 @@ void over_images(ffi::ThreadPool& pool, const Pooling& p, const F& f) {
 }
 
 // x (B, H, W, C) -> y (B, H', W', C) and the taps that won
-ffi::Error MaxPool(ffi::ThreadPool threads, ffi::AnyBuffer x, Out y, ffi::Result<Winner> winner, Geometry geometry) {
+ffi::Error MaxPool(ffi::ThreadPool threads, ffi::AnyBuffer x, Out y, ffi::Result<Winner> winner,
+                   PoolingAttributes attributes) {
   return guarded("max pooling", [&] {
-    Pooling p = describe(x.dimensions(), y->dimensions(), geometry);
+    Pooling p = describe(x.dimensions(), y->dimensions(), attributes);
     auto run = [&](auto* in, auto* out) {
       over_images(threads, p, [&](int64_t image) {
         int64_t at = image * p.out_values();
@@ -182,33 +200,36 @@ ffi::Error MaxPool(ffi::ThreadPool threads, ffi::AnyBuffer x, Out y, ffi::Result
           pool(p, in + image * p.in_values(), out + at, winner->typed_data() + at);
       });
     };
-    if (type_of(x) == Type::f32) run(static_cast<const float*>(x.untyped_data()), static_cast<float*>(y->untyped_data()));
-    else run(static_cast<const Half*>(x.untyped_data()), static_cast<Half*>(y->untyped_data()));
+    if (type_of(x) == Type::f32)
+      run(static_cast<const float*>(x.untyped_data()), static_cast<float*>(y->untyped_data()));
+    else
+      run(static_cast<const Half*>(x.untyped_data()), static_cast<Half*>(y->untyped_data()));
   });
 }
 
-// slope (B, H', W', C) of y and the taps that won -> slope of x
-ffi::Error MaxPoolGradient(ffi::ThreadPool threads, ffi::AnyBuffer slope, Winner winner, Out into_x, Geometry geometry) {
+// grad_output (B, H', W', C) and the taps that won -> grad_input (B, H, W, C)
+ffi::Error MaxPoolGradient(ffi::ThreadPool threads, ffi::AnyBuffer grad_output, Winner winner, Out grad_input,
+                           PoolingAttributes attributes) {
   return guarded("max pooling's gradient", [&] {
-    Pooling p = describe(into_x->dimensions(), slope.dimensions(), geometry);
-    auto add_up = [&](const auto* slopes, const uint8_t* winners, float* sums) {
+    Pooling p = describe(grad_input->dimensions(), grad_output.dimensions(), attributes);
+    auto add_up = [&](const auto* grads, const uint8_t* winners, float* sums) {
       std::memset(sums, 0, p.in_values() * sizeof(float));
       if (few_channels(p))
-        unpool_image_512(p, slopes, winners, sums);
+        unpool_image_512(p, grads, winners, sums);
       else
-        unpool(p, slopes, winners, sums);
+        unpool(p, grads, winners, sums);
     };
     over_images(threads, p, [&](int64_t image) {
       int64_t from = image * p.out_values(), to = image * p.in_values();
       const uint8_t* winners = winner.typed_data() + from;
-      if (type_of(slope) == Type::f32) {
-        add_up(static_cast<const float*>(slope.untyped_data()) + from, winners,
-               static_cast<float*>(into_x->untyped_data()) + to);
+      if (type_of(grad_output) == Type::f32) {
+        add_up(static_cast<const float*>(grad_output.untyped_data()) + from, winners,
+               static_cast<float*>(grad_input->untyped_data()) + to);
         return;
       }
       float* sums = static_cast<float*>(scratch(kPartial, p.in_values() * sizeof(float)));
-      add_up(static_cast<const Half*>(slope.untyped_data()) + from, winners, sums);
-      Half* out = static_cast<Half*>(into_x->untyped_data()) + to;
+      add_up(static_cast<const Half*>(grad_output.untyped_data()) + from, winners, sums);
+      Half* out = static_cast<Half*>(grad_input->untyped_data()) + to;
       for (int64_t i = 0; i < p.in_values(); ++i) store(out + i, sums[i]);
     });
   });
@@ -226,11 +247,11 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_max_pool, cnn::MaxPool,
                                   .Arg<AnyBuffer>()
                                   .Ret<AnyBuffer>()
                                   .Ret<cnn::Winner>()
-                                  .Attr<cnn::Geometry>("geometry"));
+                                  .Attrs<cnn::PoolingAttributes>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_max_pool_gradient, cnn::MaxPoolGradient,
                               Ffi::Bind()
                                   .Ctx<cnn::ffi::ThreadPool>()
                                   .Arg<AnyBuffer>()
                                   .Arg<cnn::Winner>()
                                   .Ret<AnyBuffer>()
-                                  .Attr<cnn::Geometry>("geometry"));
+                                  .Attrs<cnn::PoolingAttributes>());

@@ -1,4 +1,4 @@
-// Local response normalisation over channels with the exponent 3/4 of the field, and its gradient:
+// Local response normalization over channels with the usual exponent 3/4, and its gradient:
 //
 //   y_c = x_c b_c^(-3/4),  b_c = k + alpha / n * sum of x^2 over the n channels around c
 //   dx_i = dy_i b_i^(-3/4) - 3/2 alpha / n x_i * sum of dy_c x_c b_c^(-7/4) over the c around which i is
@@ -55,30 +55,30 @@ CNN_INLINE void forward_rows(const Response& r, const T* x, int64_t rows, T* y, 
 
 // `room`: 4 rows of r.room() values, the first two of them zeros.
 template <typename T>
-CNN_INLINE void gradient_rows(const Response& r, const T* x, const T* slope, int64_t rows, T* out, float* room) {
+CNN_INLINE void gradient_rows(const Response& r, const T* x, const T* grad_output, int64_t rows, T* out, float* room) {
   float *padded = room + r.room(), *base = padded + r.room(), *sums = base + r.room();
   float* terms = padded + (r.n - 1) / 2;
-  for (int64_t row = 0; row < rows; ++row, x += r.channels, slope += r.channels, out += r.channels) {
+  for (int64_t row = 0; row < rows; ++row, x += r.channels, grad_output += r.channels, out += r.channels) {
     bases(r, x, room, base);
 #pragma GCC ivdep
     for (int64_t c = 0; c < r.channels; ++c) {
       float each = power(base[c]);
-      terms[c] = load(slope + c) * load(x + c) * each / base[c];
+      terms[c] = load(grad_output + c) * load(x + c) * each / base[c];
       base[c] = each;
     }
     window_sums(r, padded, sums);
 #pragma GCC ivdep
     for (int64_t c = 0; c < r.channels; ++c)
-      store(out + c, load(slope + c) * base[c] - 1.5f * r.share * load(x + c) * sums[c]);
+      store(out + c, load(grad_output + c) * base[c] - 1.5f * r.share * load(x + c) * sums[c]);
   }
 }
 
-#define CNN_FOR(T)                                                                                            \
-  CNN_CLONES void forward(const Response& r, const T* x, int64_t rows, T* y, float* room) {                   \
-    forward_rows(r, x, rows, y, room);                                                                        \
-  }                                                                                                           \
-  CNN_CLONES void gradient(const Response& r, const T* x, const T* slope, int64_t rows, T* out, float* room) { \
-    gradient_rows(r, x, slope, rows, out, room);                                                              \
+#define CNN_FOR(T)                                                                                                   \
+  CNN_CLONES void forward(const Response& r, const T* x, int64_t rows, T* y, float* room) {                          \
+    forward_rows(r, x, rows, y, room);                                                                               \
+  }                                                                                                                  \
+  CNN_CLONES void gradient(const Response& r, const T* x, const T* grad_output, int64_t rows, T* out, float* room) { \
+    gradient_rows(r, x, grad_output, rows, out, room);                                                               \
   }
 CNN_FOR(float)
 CNN_FOR(Half)
@@ -108,7 +108,7 @@ using Out = ffi::Result<ffi::AnyBuffer>;
 
 // x (..., C) -> y like x
 ffi::Error Forward(ffi::ThreadPool pool, ffi::AnyBuffer x, Out y, int64_t n, float k, float alpha) {
-  return guarded("response normalisation", [&] {
+  return guarded("response normalization", [&] {
     auto r = describe(x, n, k, alpha);
     with_type(type_of(x), [&](auto value) {
       using T = decltype(value);
@@ -120,16 +120,16 @@ ffi::Error Forward(ffi::ThreadPool pool, ffi::AnyBuffer x, Out y, int64_t n, flo
   });
 }
 
-// x, slope of y -> slope of x
-ffi::Error Gradient(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer slope, Out into_x, int64_t n, float k,
-                    float alpha) {
-  return guarded("response normalisation's gradient", [&] {
+// x, grad_output like y -> grad_input
+ffi::Error Gradient(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer grad_output, Out grad_input, int64_t n,
+                    float k, float alpha) {
+  return guarded("response normalization's gradient", [&] {
     auto r = describe(x, n, k, alpha);
     with_type(type_of(x), [&](auto value) {
       using T = decltype(value);
       over_rows(pool, r, [&](int64_t row, int64_t rows, float* room) {
         int64_t at = row * r.channels;
-        gradient(r, data<T>(x) + at, data<T>(slope) + at, rows, data<T>(*into_x) + at, room);
+        gradient(r, data<T>(x) + at, data<T>(grad_output) + at, rows, data<T>(*grad_input) + at, room);
       });
     });
   });

@@ -1,5 +1,4 @@
-// Vectors of 16 values for AVX-512, whose masks make a part of a vector as good as a whole one. What includes this
-// calls these only where `avx512()`.
+// Vectors of 16 values for AVX-512, with masks for a part of a vector. To be called only where `avx512()`.
 #pragma once
 
 #include <immintrin.h>

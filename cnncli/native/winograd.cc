@@ -1,11 +1,11 @@
 // Winograd's minimal filtering F(2x2, 3x3), by Lavin and Gray (2016), "Fast Algorithms for Convolutional Neural
-// Networks", for AVX-512; in float32 whatever the maps are. With B, G and A of their section 4.1, a 2x2 tile y of outputs is
+// Networks", with AVX-512 and in float32 whatever the maps are. A, B and G are those of section 4.1. A 2x2 tile y is
 //
 //   y = A^T [sum over channels of (G g G^T) * (B^T d B)] A
 //
-// of 3x3 kernels g and 4x4 patches d of inputs; its gradient by g is G^T [sum over tiles of (A dy A^T) * (B^T d B)] G.
-// The sums are 16 matrix products, one for each place of a 4x4 patch. The input gradient is the convolution of the
-// slope with the kernel turned round.
+// for 3x3 kernels g and 4x4 patches d of the input. The gradient of g is G^T [sum over tiles of (A dy A^T) * (B^T d B)]
+// G. The sums are 16 matrix products, one for each place of a 4x4 patch. The input gradient is the convolution of the
+// output's gradient with the kernel rotated by 180 degrees.
 #include "winograd.h"
 
 #include "vectors.h"
@@ -33,7 +33,7 @@ struct Tiles {
 
 constexpr int64_t kBlock = 28;  // tiles at once: 28 rows of 1 vector, or twice 14 of 2, fill the registers
 
-// Where the tiles of a block are: image, and the first pixel in it (of the 2x2 tile, not of its patch).
+// Where a block's tiles are: the image, and the first pixel of the 2x2 tile (not of its patch).
 struct Place {
   int64_t image, row, column;
 };
@@ -63,8 +63,8 @@ inline void read_patch(const Map<T>& map, int64_t image, int64_t row, int64_t co
                        Vector (&out)[SIZE][SIZE]) {
   const T* first = map.data + ((image * map.height + row) * map.width + column) * map.channels + channel;
   if (row >= 0 && column >= 0 && row + SIZE <= map.height && column + SIZE <= map.width) {
-    CNN_UNROLL for (int i = 0; i < SIZE; ++i) CNN_UNROLL for (int j = 0; j < SIZE; ++j)
-      out[i][j] = load(kAll, first + (i * map.width + j) * map.channels);
+    CNN_UNROLL for (int i = 0; i < SIZE; ++i) CNN_UNROLL for (int j = 0; j < SIZE; ++j) out[i][j] =
+        load(kAll, first + (i * map.width + j) * map.channels);
     return;
   }
   CNN_UNROLL for (int i = 0; i < SIZE; ++i) CNN_UNROLL for (int j = 0; j < SIZE; ++j) {
@@ -89,8 +89,8 @@ inline void transform_patch(const Vector (&d)[4][4], float* out, int64_t stride)
   }
 }
 
-// A dy A^T of a tile's slope.
-inline void transform_slope(const Vector (&d)[2][2], float* out, int64_t stride) {
+// A dy A^T, dy the gradient of a tile.
+inline void transform_grad(const Vector (&d)[2][2], float* out, int64_t stride) {
   Vector t[4][2];
   CNN_UNROLL for (int j = 0; j < 2; ++j) {
     t[0][j] = d[0][j], t[1][j] = d[0][j] + d[1][j], t[2][j] = d[0][j] - d[1][j];
@@ -160,13 +160,13 @@ inline void gradient_of_kernel(const float* v, int64_t stride, float* out, int64
   }
 }
 
-// out[m][n] = (kAdd: out[m][n]) + sum over groups and k of a[group * 16 kBlock + m * kRow + k * kStep] * b[...][n], ROWS x
-// 16 COLUMNS of them, lines of b and out one behind the other.
+// out[m][n] = (kAdd: out[m][n]) + sum over groups and k of a[group * 16 kBlock + m * kRow + k * kStep] * b[...][n],
+// ROWS x 16 COLUMNS of them, lines of b and out one behind the other.
 template <int ROWS, int COLUMNS, int kRow, int kStep, bool kAdd>
 inline void multiply(const float* a, const float* b, int64_t groups, int64_t count, float* out) {
   Vector sums[ROWS][COLUMNS];
-  CNN_UNROLL for (int m = 0; m < ROWS; ++m) CNN_UNROLL for (int n = 0; n < COLUMNS; ++n)
-    sums[m][n] = kAdd ? _mm512_loadu_ps(out + (m * COLUMNS + n) * kLanes) : _mm512_setzero_ps();
+  CNN_UNROLL for (int m = 0; m < ROWS; ++m) CNN_UNROLL for (int n = 0; n < COLUMNS; ++n) sums[m][n] =
+      kAdd ? _mm512_loadu_ps(out + (m * COLUMNS + n) * kLanes) : _mm512_setzero_ps();
   for (int64_t group = 0; group < groups; ++group, a += kLanes * kBlock) {
     const float* factors = a;
     for (int64_t k = 0; k < count; ++k, factors += kStep, b += COLUMNS * kLanes) {
@@ -179,14 +179,14 @@ inline void multiply(const float* a, const float* b, int64_t groups, int64_t cou
     }
   }
   CNN_UNROLL for (int m = 0; m < ROWS; ++m) CNN_UNROLL for (int n = 0; n < COLUMNS; ++n)
-    _mm512_storeu_ps(out + (m * COLUMNS + n) * kLanes, sums[m][n]);
+      _mm512_storeu_ps(out + (m * COLUMNS + n) * kLanes, sums[m][n]);
 }
 
-// Kernels (3, 3, C, F), lines of filters `line` apart, rounded to T, as panels [F / panel][place][C][panel]: those of inputs [begin, end). `turned`:
-// rotated by 180 degrees, filters as inputs and channels as outputs.
+// Kernels (3, 3, C, F), lines of filters `line` apart, rounded to T, as panels [F / panel][place][C][panel]: those of
+// inputs [begin, end). `turned`: rotated by 180 degrees, filters as inputs and channels as outputs.
 template <typename T>
-void transform_kernels(const float* kernel, int64_t channels, int64_t filters, int64_t line, bool turned,
-                       int64_t panel, int64_t begin, int64_t end, float* out) {
+void transform_kernels(const float* kernel, int64_t channels, int64_t filters, int64_t line, bool turned, int64_t panel,
+                       int64_t begin, int64_t end, float* out) {
   int64_t inputs = turned ? filters : channels, outputs = turned ? channels : filters;
   const __m512i lines = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
                                            _mm512_set1_epi32(static_cast<int>(line)));
@@ -197,8 +197,7 @@ void transform_kernels(const float* kernel, int64_t channels, int64_t filters, i
         const float* straight = kernel + ((3 * i + j) * channels + from) * line + to;
         const float* rotated = kernel + ((8 - 3 * i - j) * channels + to) * line + from;
         taps[i][j] = turned ? _mm512_i32gather_ps(lines, rotated, 4) : _mm512_loadu_ps(straight);
-        if (sizeof(T) == sizeof(Half))
-          taps[i][j] = _mm512_castsi512_ps(_mm512_slli_epi32(to_half(taps[i][j]), 16));
+        if (sizeof(T) == sizeof(Half)) taps[i][j] = _mm512_castsi512_ps(_mm512_slli_epi32(to_half(taps[i][j]), 16));
       }
       transform_kernel(taps, out + (to / panel * kPlaces * inputs + from) * panel + to % panel, inputs * panel);
     }
@@ -217,8 +216,8 @@ void transform_patches(const Map<T>& map, const Block& block, float* out) {
   }
 }
 
-// One block's patches times the kernels, tiles of outputs written. `room`: for the transformed patches, and for
-// products (place, tile, panel).
+// Multiplies one block's patches by the kernels and writes its tiles. `room`: memory for the transformed patches and
+// the products (place, tile, panel).
 template <int COLUMNS, typename T>
 void convolve_block(const Map<T>& in, const Map<T>& out, const Block& block, const float* kernels, const float* bias,
                     float* room) {
@@ -231,8 +230,7 @@ void convolve_block(const Map<T>& in, const Map<T>& out, const Block& block, con
     for (int64_t p = 0; p < kPlaces; ++p)
       for (int64_t tile = 0; tile < block.size; tile += kRows)
         multiply<kRows, COLUMNS, kLanes, 1, false>(room + p * patch + tile * kLanes, factors + p * in.depth * kPanel,
-                                                   in.depth / kLanes, kLanes,
-                                                   products + (p * kBlock + tile) * kPanel);
+                                                   in.depth / kLanes, kLanes, products + (p * kBlock + tile) * kPanel);
     for (int64_t n = 0; n < kPanel; n += kLanes) {
       Vector biases = bias ? _mm512_loadu_ps(bias + panel + n) : _mm512_setzero_ps();
       for (int64_t tile = 0; tile < block.size; ++tile)
@@ -241,26 +239,26 @@ void convolve_block(const Map<T>& in, const Map<T>& out, const Block& block, con
   }
 }
 
-// One block's share of the gradient of the transformed kernels, added to sums (F / panel, place, C, panel).
+// Adds one block's part of the transformed kernels' gradient to sums (F / panel, place, C, panel).
 template <int COLUMNS, typename T>
-void gradient_block(const Map<T>& in, const Map<T>& slope, const Block& block, float* sums, float* room) {
+void gradient_block(const Map<T>& in, const Map<T>& grad_output, const Block& block, float* sums, float* room) {
   constexpr int kRows = 16 / COLUMNS, kPanel = COLUMNS * kLanes;
   int64_t patch = kBlock * in.depth;
-  float* slopes = room + kPlaces * patch;  // (place, tile, panel)
+  float* grads = room + kPlaces * patch;  // (place, tile, panel)
   transform_patches(in, block, room);
-  for (int64_t panel = 0; panel < slope.depth; panel += kPanel) {
+  for (int64_t panel = 0; panel < grad_output.depth; panel += kPanel) {
     for (int64_t tile = 0; tile < block.size; ++tile)
       for (int64_t n = 0; n < kPanel; n += kLanes) {
         const Place& at = block.places[tile];
         Vector d[2][2];
-        read_patch(slope, at.image, at.row, at.column, panel + n, d);
-        transform_slope(d, slopes + tile * kPanel + n, kBlock * kPanel);
+        read_patch(grad_output, at.image, at.row, at.column, panel + n, d);
+        transform_grad(d, grads + tile * kPanel + n, kBlock * kPanel);
       }
     float* into = sums + panel * kPlaces * in.depth;
     for (int64_t p = 0; p < kPlaces; ++p)
       for (int64_t m = 0; m < in.depth; m += kRows)
         multiply<kRows, COLUMNS, 1, kLanes, true>(room + p * patch + m / kLanes * kLanes * kBlock + m % kLanes,
-                                                  slopes + p * kBlock * kPanel, 1, block.size,
+                                                  grads + p * kBlock * kPanel, 1, block.size,
                                                   into + (p * in.depth + m) * kPanel);
   }
 }
@@ -277,19 +275,21 @@ void gradient_of_kernels(const float* sums, int64_t channels, int64_t filters, i
 
 int64_t panel_of(int64_t filters) { return filters % (2 * kLanes) == 0 ? 2 * kLanes : kLanes; }
 
-// One group: `kernel` from its first filter on, lines of all `line` filters apart.
+// One group. `kernel` begins at its first filter; its lines are `line` filters apart.
 template <typename T>
 void convolve_group(ffi::ThreadPool& pool, int64_t batch, const Map<T>& in, const Map<T>& out, const float* kernel,
-              int64_t line, bool turned, const float* bias) {
-  int64_t panel = panel_of(out.depth), channels = turned ? out.depth : in.depth, filters = turned ? in.depth : out.depth;
+                    int64_t line, bool turned, const float* bias) {
+  int64_t panel = panel_of(out.depth), channels = turned ? out.depth : in.depth,
+          filters = turned ? in.depth : out.depth;
   float* kernels = static_cast<float*>(scratch(kWeights, kPlaces * channels * filters * sizeof(float)));
   int64_t pieces = split(pool, in.depth, 50.0 * channels * filters);
   parallel(pool, pieces, [&](int64_t piece) {
     Range range = part_of(in.depth, pieces, piece);
-    transform_kernels<T>(kernel, channels, filters, line, turned, panel, range.begin, range.begin + range.size, kernels);
+    transform_kernels<T>(kernel, channels, filters, line, turned, panel, range.begin, range.begin + range.size,
+                         kernels);
   });
   Tiles tiles(batch, out.height, out.width);
-  // Several parts for each thread, so that none waits long for another that was held up.
+  // Several parts for each thread, so that a slow thread delays the others less.
   int64_t shares = split(pool, tiles.count(), 72.0 * tiles.count() * channels * filters);
   int64_t parts = shares > 1 ? 4 * shares : 1;
   parallel(pool, parts, [&](int64_t part) {
@@ -306,24 +306,25 @@ void convolve_group(ffi::ThreadPool& pool, int64_t batch, const Map<T>& in, cons
   });
 }
 
-// A group's share of the maps of a convolution, read from `top` rows above and `left` columns before them.
+// A group's channels of the input or output map; patches begin `top` rows above and `left` columns before it.
 template <typename T>
 Map<T> map_in(const Convolution& c, const void* x, int64_t group, int64_t top = 0, int64_t left = 0) {
-  int64_t depth = c.channels / c.groups();
+  int64_t depth = c.channels / c.groups;
   return {static_cast<T*>(const_cast<void*>(x)) + group * depth, c.height, c.width, c.channels, top, left, depth};
 }
 template <typename T>
 Map<T> map_out(const Convolution& c, const void* y, int64_t group, int64_t top = 0, int64_t left = 0) {
-  int64_t depth = c.filters / c.groups();
+  int64_t depth = c.filters / c.groups;
   return {static_cast<T*>(const_cast<void*>(y)) + group * depth, c.out_h, c.out_w, c.filters, top, left, depth};
 }
 
-// One group: `into` from its first filter on, lines of all `line` filters apart.
+// One group. `into` begins at its first filter; its lines are `line` filters apart.
 template <typename T>
-void weight_gradient_of_group(ffi::ThreadPool& pool, int64_t batch, const Map<T>& in, const Map<T>& slope, float* into,
-                     int64_t line) {
-  Tiles tiles(batch, slope.height, slope.width);
-  int64_t channels = in.depth, filters = slope.depth, size = kPlaces * channels * filters, panel = panel_of(filters);
+void weight_gradient_of_group(ffi::ThreadPool& pool, int64_t batch, const Map<T>& in, const Map<T>& grad_output,
+                              float* into, int64_t line) {
+  Tiles tiles(batch, grad_output.height, grad_output.width);
+  int64_t channels = in.depth, filters = grad_output.depth, size = kPlaces * channels * filters,
+          panel = panel_of(filters);
   int64_t parts = split(pool, tiles.count(), 72.0 * tiles.count() * channels * filters);
   float* sums = static_cast<float*>(scratch(kPartial, parts * size * sizeof(float)));
   parallel(pool, parts, [&](int64_t part) {
@@ -334,9 +335,9 @@ void weight_gradient_of_group(ffi::ThreadPool& pool, int64_t batch, const Map<T>
     for (int64_t first = range.begin; first < end; first += kBlock) {
       Block block(tiles, first, end);
       if (panel == 2 * kLanes)
-        gradient_block<2>(in, slope, block, sums + part * size, room);
+        gradient_block<2>(in, grad_output, block, sums + part * size, room);
       else
-        gradient_block<1>(in, slope, block, sums + part * size, room);
+        gradient_block<1>(in, grad_output, block, sums + part * size, room);
     }
   });
   add_up(pool, sums, parts, size, sums);
@@ -350,9 +351,8 @@ void weight_gradient_of_group(ffi::ThreadPool& pool, int64_t batch, const Map<T>
 }  // namespace
 
 bool winograd_fits(const Convolution& c) {
-  const Shape& g = c.geometry;
-  bool plain = c.taps_h == 3 && c.taps_w == 3 && g[0] == 1 && g[1] == 1 && g[2] == 1 && g[3] == 1;
-  bool vectors = c.channels / g[8] % kLanes == 0 && c.filters / g[8] % kLanes == 0;
+  bool plain = c.taps_h == 3 && c.taps_w == 3 && c.dense();
+  bool vectors = c.channels / c.groups % kLanes == 0 && c.filters / c.groups % kLanes == 0;
   bool many = Tiles(c.batch, c.out_h, c.out_w).count() >= 2 * kBlock;
   return avx512() && plain && vectors && many && (c.type == Type::f32 || !matrix_units_for_bfloat16());
 }
@@ -361,31 +361,32 @@ void winograd_forward(ffi::ThreadPool& pool, const Convolution& c, const void* x
                       const float* bias, void* y) {
   with_type(c.type, [&](auto value) {
     using T = decltype(value);
-    for (int64_t group = 0; group < c.groups(); ++group) {
-      int64_t first = group * (c.filters / c.groups());
-      convolve_group(pool, c.batch, map_in<T>(c, x, group, c.geometry[4], c.geometry[6]), map_out<T>(c, y, group),
-               kernel + first, c.filters, false, bias ? bias + first : nullptr);
+    for (int64_t group = 0; group < c.groups; ++group) {
+      int64_t first = group * (c.filters / c.groups);
+      convolve_group(pool, c.batch, map_in<T>(c, x, group, c.top, c.left), map_out<T>(c, y, group), kernel + first,
+                     c.filters, false, bias ? bias + first : nullptr);
     }
   });
 }
 
-void winograd_input_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* slope, const float* kernel,
-                             void* into_x) {
+void winograd_input_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* grad_output, const float* kernel,
+                             void* grad_input) {
   with_type(c.type, [&](auto value) {
     using T = decltype(value);
-    for (int64_t group = 0; group < c.groups(); ++group)
-      convolve_group(pool, c.batch, map_out<T>(c, slope, group, 2 - c.geometry[4], 2 - c.geometry[6]),
-               map_in<T>(c, into_x, group), kernel + group * (c.filters / c.groups()), c.filters, true, nullptr);
+    for (int64_t group = 0; group < c.groups; ++group)
+      convolve_group(pool, c.batch, map_out<T>(c, grad_output, group, 2 - c.top, 2 - c.left),
+                     map_in<T>(c, grad_input, group), kernel + group * (c.filters / c.groups), c.filters, true,
+                     nullptr);
   });
 }
 
-void winograd_weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* x, const void* slope,
-                              float* into_kernel) {
+void winograd_weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* x, const void* grad_output,
+                              float* grad_weight) {
   with_type(c.type, [&](auto value) {
     using T = decltype(value);
-    for (int64_t group = 0; group < c.groups(); ++group)
-      weight_gradient_of_group(pool, c.batch, map_in<T>(c, x, group, c.geometry[4], c.geometry[6]), map_out<T>(c, slope, group),
-                      into_kernel + group * (c.filters / c.groups()), c.filters);
+    for (int64_t group = 0; group < c.groups; ++group)
+      weight_gradient_of_group(pool, c.batch, map_in<T>(c, x, group, c.top, c.left), map_out<T>(c, grad_output, group),
+                               grad_weight + group * (c.filters / c.groups), c.filters);
   });
 }
 

@@ -5,15 +5,15 @@
 
 namespace cnn {
 
-// Whether this processor and this convolution gain by it.
+// Whether it is faster for this convolution on this processor.
 bool winograd_fits(const Convolution& c);
 
-// As the convolution and its gradients; `bias` may be null.
+// `bias` may be null.
 void winograd_forward(ffi::ThreadPool& pool, const Convolution& c, const void* x, const float* kernel,
                       const float* bias, void* y);
-void winograd_input_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* slope, const float* kernel,
-                             void* into_x);
-void winograd_weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* x, const void* slope,
-                              float* into_kernel);
+void winograd_input_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* grad_output, const float* kernel,
+                             void* grad_input);
+void winograd_weight_gradient(ffi::ThreadPool& pool, const Convolution& c, const void* x, const void* grad_output,
+                              float* grad_weight);
 
 }  // namespace cnn

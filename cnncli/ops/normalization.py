@@ -1,25 +1,34 @@
-"""Normalisation: statistics in float32 whatever the inputs' precision.
+"""Normalization: statistics in float32 whatever the type of the inputs.
 
-Inputs become float32 once: the grads through the mean, the variance and the value itself cancel, and are added before
+Inputs become float32 once: the gradients through the mean, the variance and the value cancel, so they are added before
 they are rounded.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import lax
 
-from cnncli.native import normalization as native
-from cnncli.native import response as native_response
+from cnncli.native import calls
+from cnncli.ops.channels import per_channel
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+    Map = Float[Array, "B *spatial C"]
+    PerChannel = Float[Array, " C"]
+    Statistics = Float[Array, "*shape"]
 
 
 def batch_norm(
-    x: Array, scale: Array | None, bias: Array | None, epsilon: float, add: Array | None = None, relu: bool = False
-) -> tuple[Array, Array, Array]:
-    """``x`` (B, ..., C) normalised over all but its channels, plus ``add``, rectified; mean and biased var (C,)."""
-    if native.takes(x):
-        return native.batch_norm(x, scale, bias, epsilon, add, relu)
+    x: Map, scale: PerChannel | None, bias: PerChannel | None, epsilon: float, add: Map | None, relu: bool
+) -> tuple[Map, PerChannel, PerChannel]:
+    """``x`` normalized over all axes but its channels, plus ``add``, then a ReLU; its mean and biased variance."""
+    if calls.takes_batch_norm(x):
+        return calls.batch_norm(x, scale, bias, epsilon, add, relu)
     wide = x.astype(jnp.float32)
     mean, var = moments(wide, tuple(range(x.ndim - 1)))
     y = normalize(wide, mean, var, scale, bias, epsilon).astype(x.dtype)
@@ -27,34 +36,57 @@ def batch_norm(
     return jax.nn.relu(y) if relu else y, mean.reshape(-1), var.reshape(-1)
 
 
-def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+def moments(x: Map, axes: tuple[int, ...]) -> tuple[Statistics, Statistics]:
     """Mean and (biased) variance of ``x``, float32, over ``axes``, axes kept with size 1."""
     mean = x.mean(axes, keepdims=True)
     return mean, jnp.square(x - mean).mean(axes, keepdims=True)
 
 
-def normalize(x: Array, mean: Array, var: Array, scale: Array | None, bias: Array | None, epsilon: float) -> Array:
-    """``(x - mean) / sqrt(var + epsilon) * scale + bias`` in float32, given back in the type of ``x``."""
-    y = (x.astype(jnp.float32) - _wide(mean, x)) * lax.rsqrt(_wide(var, x) + epsilon)
-    y = y if scale is None else y * _wide(scale, x)
-    y = y if bias is None else y + _wide(bias, x)
+def layer_norm(
+    x: Map, axes: tuple[int, ...], scale: Statistics | None, bias: Statistics | None, epsilon: float
+) -> Map:
+    """Each example normalized by itself, over ``axes``."""
+    wide = x.astype(jnp.float32)
+    return normalize(wide, *moments(wide, axes), scale, bias, epsilon).astype(x.dtype)
+
+
+def group_norm(x: Map, groups: int, scale: PerChannel | None, bias: PerChannel | None, epsilon: float) -> Map:
+    """Each example normalized by itself, over positions and the channels of a group."""
+    wide = x.astype(jnp.float32)
+    split = wide.reshape(*x.shape[:-1], groups, -1)  # (B, ..., groups, C / groups)
+    shape = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])  # a number for each example and channel
+    mean, var = moments(split, (*range(1, x.ndim - 1), x.ndim))
+    mean, var = (jnp.repeat(each, x.shape[-1] // groups, axis=-1).reshape(shape) for each in (mean, var))
+    return normalize(wide, mean, var, scale, bias, epsilon).astype(x.dtype)
+
+
+def normalize(
+    x: Map, mean: Statistics, var: Statistics, scale: PerChannel | None, bias: PerChannel | None, epsilon: float
+) -> Map:
+    """``(x - mean) / sqrt(var + epsilon) * scale + bias`` in float32, returned in the type of ``x``."""
+    y = x.astype(jnp.float32)
+    y = (y - per_channel(mean, y)) * lax.rsqrt(per_channel(var, y) + epsilon)
+    y = y if scale is None else y * per_channel(scale, y)
+    y = y if bias is None else y + per_channel(bias, y)
     return y.astype(x.dtype)
 
 
-def _wide(array: Array, x: Array) -> Array:
-    """With axes of 1 before those it has, to meet ``x``."""
-    return array.reshape((1,) * (x.ndim - array.ndim) + array.shape)
+def rms_norm(x: Map, scale: PerChannel | None, epsilon: float) -> Map:
+    """``x / sqrt(mean(x^2) + epsilon) * scale``, the mean over the channels at each position."""
+    wide = x.astype(jnp.float32)
+    square = jnp.square(wide).mean(-1, keepdims=True)
+    return normalize(wide, jnp.zeros_like(square), square, scale, None, epsilon).astype(x.dtype)
 
 
-def response_normalize(x: Array, n: int, k: float, alpha: float, beta: float) -> Array:
-    """``x / (k + alpha / n * s)^beta``, s the sum of squares over ``n`` neighbouring channels of ``x`` (B, ..., C)."""
-    if native_response.takes(x, beta):
-        return native_response.response_normalize(x, n, k, alpha)
+def response_normalize(x: Map, n: int, k: float, alpha: float, beta: float) -> Map:
+    """``x / (k + alpha / n * s)^beta``, s the sum of squares over ``n`` neighbouring channels."""
+    if calls.takes_response_norm(x, beta):
+        return calls.response_norm(x, n, k, alpha)
     wide = x.astype(jnp.float32)
     padded = jnp.pad(jnp.square(wide), (*((0, 0),) * (x.ndim - 1), (n // 2, (n - 1) // 2)))
     channels = x.shape[-1]
     total = sum((padded[..., tap : tap + channels] for tap in range(1, n)), start=padded[..., :channels])
     base = k + alpha / n * total
-    # The usual exponent by square roots, which XLA computes for many values at once.
+    # XLA computes square roots of many values at once, but not powers: beta is mostly 0.75.
     root = lax.rsqrt(base)
     return (wide * (root * jnp.sqrt(root) if beta == 0.75 else base**-beta)).astype(x.dtype)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import lax
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+    Map = Float[Array, "B *spatial C"]
+    Enlarged = Float[Array, "B *enlarged C"]
 
 
-def repeat(x: Array, scales: tuple[int, ...]) -> Array:
-    """Every pixel of ``x`` (B, *spatial, C) as a block of ``scales``."""
+def repeat(x: Map, scales: tuple[int, ...]) -> Enlarged:
+    """Every pixel as a block of ``scales`` pixels."""
     y = x.astype(jnp.float32)
     for axis, scale in enumerate(scales, start=1):
         y = _interleave([y] * scale, axis)
     return y.astype(x.dtype)
 
 
-def bilinear(x: Array, scales: tuple[int, ...]) -> Array:
-    """Linear between the pixels' centres along each axis of ``x`` (B, *spatial, C), constant beyond the outer ones."""
+def bilinear(x: Map, scales: tuple[int, ...]) -> Enlarged:
+    """Linear between the pixels' centres along each axis, constant beyond the outer centres."""
     y = x.astype(jnp.float32)
     for axis, scale in enumerate(scales, start=1):
         left, right = _neighbours(y, axis)
@@ -24,8 +32,8 @@ def bilinear(x: Array, scales: tuple[int, ...]) -> Array:
     return y.astype(x.dtype)
 
 
-def _neighbours(x: Array, axis: int) -> tuple[Array, Array]:
-    """The pixel before and the one behind each, the edge's own where there is none."""
+def _neighbours(x: Map, axis: int) -> tuple[Map, Map]:
+    """For each pixel the one before and the one behind it; at the edge, the pixel itself."""
     n = x.shape[axis]
     first, last = lax.slice_in_dim(x, 0, 1, axis=axis), lax.slice_in_dim(x, n - 1, n, axis=axis)
     left = jnp.concatenate([first, lax.slice_in_dim(x, 0, n - 1, axis=axis)], axis)
@@ -33,7 +41,7 @@ def _neighbours(x: Array, axis: int) -> tuple[Array, Array]:
     return left, right
 
 
-def _interleave(phases: list[Array], axis: int) -> Array:
+def _interleave(phases: list[Map], axis: int) -> Enlarged:
     """[a0 a1 ...], [b0 b1 ...] -> a0 b0 a1 b1 ... along ``axis``."""
     stacked = jnp.stack(phases, axis + 1)
     shape = stacked.shape

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import lax
 
-Pads = tuple[tuple[int, int], ...]
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+    from cnncli.sliding import Pads, Sizes
 
 
-def pad_with(x: Array, padding: Pads, value: float) -> Array:
-    """``x`` (B, *spatial, C) with ``value`` around it."""
-    if all(side == 0 for sides in padding for side in sides):
+def pad_with(x: Float[Array, "B *spatial C"], padding: Pads, value: float) -> Float[Array, "B *padded C"]:
+    """``x`` with ``value`` around it."""
+    if not any(map(any, padding)):
         return x
     return jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=value)
 
 
 def taps(
-    x: Array, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...] | None = None
-) -> Iterator[Array]:
-    """For every tap of the window in reading order, its value at every output position: (B, *out, C)."""
+    x: Float[Array, "B *spatial C"], size: Sizes, stride: Sizes, dilation: Sizes | None = None
+) -> Iterator[Float[Array, "B *out C"]]:
+    """For every tap of the window, in reading order, its value at every output position."""
     gaps = dilation or (1,) * len(size)
     axes = list(zip(x.shape[1:-1], size, stride, gaps, strict=True))
     outs = [(n - (k - 1) * d - 1) // s + 1 for n, k, s, d in axes]

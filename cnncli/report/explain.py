@@ -11,10 +11,11 @@ from rich.text import Text
 
 from cnncli.config.load import Loaded
 from cnncli.errors import ConfigError
-from cnncli.graph import INPUT, Field, Graph, Node
+from cnncli.graph import INPUT, Graph, Node
 from cnncli.layers.base import times
-from cnncli.layers.geometry import Sliding
+from cnncli.receptive_field import Field
 from cnncli.report.tables import table
+from cnncli.sliding import Sliding
 from cnncli.spec import did_you_mean
 
 
@@ -93,7 +94,7 @@ def _macs(node: Node) -> str:
 
 
 def _receptive_field(graph: Graph, node: Node) -> str:
-    window, axes = node.layer.window(node.in_shape), len(graph.input_shape) - 1
+    window, axes = node.resolved.window, len(graph.input_shape) - 1
     if not axes or not node.field.size:
         return ""
     fields = [_field(graph, name) for name in node.inputs]
@@ -113,15 +114,13 @@ def _receptive_field(graph: Graph, node: Node) -> str:
 
 
 def _field(graph: Graph, name: str) -> Field:
-    axes = len(graph.input_shape) - 1
     known = {node.name: node.field for node in graph.nodes}
-    return Field((1,) * axes, (0,) * axes, (0,) * axes) if name == INPUT else known[name]
+    return Field.of_input(len(graph.input_shape) - 1) if name == INPUT else known[name]
 
 
 def _sliding(node: Node) -> Sliding | None:
-    find = getattr(node.layer, "sliding", None)
-    found = find(node.in_shapes[0]) if find else None
-    return found if isinstance(found, Sliding) else None
+    sliding = node.resolved.sliding
+    return sliding if sliding.out and not sliding.transposed else None
 
 
 def _sharing(node: Node) -> dict[str, Any] | None:

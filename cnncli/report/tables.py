@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -14,7 +14,11 @@ from rich.text import Text
 from cnncli.errors import printable
 from cnncli.report.console import bytes_text, count_text
 
+if TYPE_CHECKING:
+    from cnncli.metrics import Result
+
 MAX_ROWS = 1_000  # layers: Rich takes half a millisecond for each; of more, the first and the last half of these
+MAX_CLASSES, WORST = 1_000, 20  # classes in a table of all; of more, so many of the worst
 MAX_CONFUSION = 20  # classes; a larger matrix is told by its worst confusions
 
 
@@ -77,18 +81,23 @@ def inspect_legend(document: dict[str, Any]) -> str:
 
 
 def class_table(document: dict[str, Any]) -> RenderableType:
-    """Precision, recall and F1 of every class."""
+    """Precision, recall and F1 of every class that has images; of very many classes those with the lowest F1."""
     made = table("class", "precision", "recall", "F1", "images")
-    for row in document["per_class"]:
-        figures = (f"{row[key]:.4f}" for key in ("precision", "recall", "f1"))
+    rows = document["per_class"]
+    if len(rows) > MAX_CLASSES:
+        rows = sorted((row for row in rows if row["support"]), key=lambda row: row["f1"])[:WORST]
+        made.title = f"the {len(rows)} worst of {len(document['per_class']):,} classes; --json gives all"
+    for row in rows:
+        figures = (f"{row[key]:.4f}" if row["support"] else "-" for key in ("precision", "recall", "f1"))
         made.add_row(Text(printable(row["class"])), *figures, f"{row['support']:,}")
     return made
 
 
-def confusion_table(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> RenderableType:
+def confusion_table(classes: Sequence[str], result: Result) -> RenderableType:
     """True classes down, predicted across; of many classes the ten commonest mistakes."""
-    if len(classes) > MAX_CONFUSION:
-        return _mistakes(classes, confusion)
+    confusion = result.confusion if len(classes) <= MAX_CONFUSION else None
+    if confusion is None:
+        return _mistakes(classes, result.mistakes(10))
     made = table("true \\ said", *(printable(name)[:10] for name in classes))
     for i, (name, row) in enumerate(zip(classes, confusion, strict=True)):
         cells = [
@@ -98,25 +107,23 @@ def confusion_table(classes: Sequence[str], confusion: Sequence[Sequence[int]]) 
     return made
 
 
-def _mistakes(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> RenderableType:
-    pairs = [(n, i, j) for i, row in enumerate(confusion) for j, n in enumerate(row) if i != j and n]
+def _mistakes(classes: Sequence[str], mistakes: Sequence[tuple[int, int, int]]) -> RenderableType:
     made = table("true", "said", "images", left=2)
-    for count, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1:]))[:10]:
-        made.add_row(Text(printable(classes[i])), Text(printable(classes[j])), str(count))
+    for true, said, count in mistakes:
+        made.add_row(Text(printable(classes[true])), Text(printable(classes[said])), str(count))
     return made
 
 
-def prediction_table(documents: Sequence[dict[str, Any]], most: int = 3) -> RenderableType:
-    """The likeliest classes of every file, with a bar."""
-    made = table("file", "class", "probability", "", left=2)
+def prediction_table(documents: Iterable[dict[str, Any]]) -> Table:
+    """The likeliest classes of every input, with a bar."""
+    made = table("input", "class", "probability", "", left=2)
     made.columns[3].justify = "left"
     for document in documents:
-        ranked = sorted(document["probabilities"].items(), key=lambda item: -item[1])[:most]
-        for place, (name, probability) in enumerate(ranked):
+        for place, (name, probability) in enumerate(document["probabilities"].items()):
             bar = Text("█" * round(20 * probability), style="green" if place == 0 else "dim")
             style = "bold" if place == 0 else "dim"
-            file = Text(printable(document["file"]) if place == 0 else "")
-            made.add_row(file, Text(printable(name), style=style), Text(f"{probability:.4f}", style=style), bar)
+            called = Text(printable(document.get("file") or document["values"]) if place == 0 else "")
+            made.add_row(called, Text(printable(name), style=style), Text(f"{probability:.4f}", style=style), bar)
     return made
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from cnncli.config.schema import Config
 from cnncli.config.writer import to_yaml
-from cnncli.data.files import in_bytes, read_file, reason
+from cnncli.data.files import in_bytes, located, read_file, reason
 from cnncli.errors import CheckpointError, ConfigError, MachineError, Place
 from cnncli.json_text import json_text
 from cnncli.runs import checkpoint
@@ -44,10 +44,7 @@ class Run:
 
 def resolved_yaml(config: Config) -> str:
     """The text of resolved.yaml. Paths are absolute, so that the run means the same from any folder."""
-    document, data = config.to_yaml(), config.data
-    folder = str(Path(data.dir).expanduser().absolute()) if data.dir else None
-    document["data"] |= {"dir": folder, "source": data.source.located().to_yaml()}
-    return to_yaml(document)
+    return to_yaml(config.to_yaml() | {"data": located(config.data, lambda _: Path().absolute()).to_yaml()})
 
 
 def create(root: Path, name: str, files: Mapping[str, str]) -> Run:
@@ -81,7 +78,12 @@ def _free_folder(root: Path, name: str) -> Path:
 
 
 def find(path: Path) -> tuple[Run, Path | None]:
-    """The run at ``path``, and the checkpoint if the path is one's. CheckpointError (exit 5) where it is neither."""
+    """The run at ``path``, and the checkpoint if the path is one's. CheckpointError (exit 5) where it is neither.
+
+    ``mynet-1`` alone is ``runs/mynet-1`` where that is all there is.
+    """
+    if len(path.parts) == 1 and not os.path.lexists(path) and os.path.isdir("runs" / path):
+        path = "runs" / path
     place = Place(str(path))
     if not os.path.exists(path):
         raise CheckpointError.of("no such run or checkpoint", "`ls runs` shows the runs here.", place)

@@ -6,10 +6,12 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
 from cnncli import __version__
+from cnncli.data.base import SplitName
 
 PACKAGES = ("jax", "jaxlib", "optax", "numpy", "pydantic", "safetensors", "pillow", "simplejpeg", "pyyaml")
 
@@ -25,8 +27,13 @@ def variables() -> dict[str, str]:
     return {name: " ".join(sorted(os.environ.get(name, "").split())) for name in VARIABLES}
 
 
-def lock(seed: int, fingerprint: str, devices: list[str], flags: dict[str, Any]) -> str:
-    """The text of lock.json. ``flags``: precision, kernels and other switches that change numbers."""
+def lock(
+    seed: int, fingerprint: str, splits: Mapping[SplitName, str], devices: list[str], flags: dict[str, Any]
+) -> str:
+    """The text of lock.json. ``flags``: precision, kernels and other switches that change numbers.
+
+    ``fingerprint``: of the data as stored; ``splits``: of each split as the network gets it.
+    """
     content = {
         "cnncli": __version__,
         "python": platform.python_version(),
@@ -35,7 +42,7 @@ def lock(seed: int, fingerprint: str, devices: list[str], flags: dict[str, Any])
         "processor": _processor(),
         "devices": devices,
         "flags": flags,
-        "data": {"sha256": fingerprint},
+        "data": {"sha256": fingerprint, "splits": dict(splits)},
         "command": ["cnn", *sys.argv[1:]],
         "seed": seed,
     }

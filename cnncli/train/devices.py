@@ -64,6 +64,9 @@ def devices() -> list[jax.Device]:
         jax.config.update(name, value)
     keep_memory()
     keep_programs()
+    # XLA's CPU client never completes a call that was queued and whose memory is then refused: who reads the result
+    # waits for ever, deaf to signals. A call that is not queued raises. Small steps take no longer so.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
         return jax.devices()
     except (RuntimeError, AssertionError) as error:  # JAX's own assertion, where no platform asked for is there

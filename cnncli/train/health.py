@@ -119,7 +119,7 @@ def _figures(node: Node, y: Array, params: Arrays, grads: Arrays, updates: Array
         figures["gradient"] = sum(jnp.abs(grads[name]).sum() for name in names) / count
         lengths = [optax.tree.norm([tree[name] for name in names]) for tree in (updates, params)]
         figures["update"] = lengths[0] / jnp.maximum(lengths[1], 1e-12)
-    if ends := node.layer.flat_ends():
+    if ends := node.layer.saturation_values():
         flat = jnp.stack([jnp.abs(y - end) < NEAR * max(abs(end), 1) if end else y == 0 for end in ends]).any(0)
         figures["dead"] = flat.all(tuple(range(y.ndim - 1))).mean(dtype=jnp.float32)
         figures["saturated"] = flat.mean(dtype=jnp.float32)
@@ -128,7 +128,8 @@ def _figures(node: Node, y: Array, params: Arrays, grads: Arrays, updates: Array
 
 def warnings(health: Mapping[str, Mapping[str, float]], graph: Graph) -> list[str]:
     """A sentence for everything that is wrong; none for a healthy network."""
-    two_ended = {node.name for node in graph.main if len(node.layer.flat_ends()) > 1}  # relu is at 0 by design
+    # ReLU has a single saturation value, 0, where it is by design.
+    two_ended = {node.name for node in graph.main if len(node.layer.saturation_values()) > 1}
     gradients = {name: figures["gradient"] for name, figures in health.items() if "gradient" in figures}
     largest = max(gradients, key=lambda name: gradients[name], default="")
     texts = []

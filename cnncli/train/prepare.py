@@ -2,51 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from cnncli.config.schema import Config
 from cnncli.data import augment
 from cnncli.data.augment import augmented_shape
-from cnncli.data.base import Dataset, Progress, Split
+from cnncli.data.base import Dataset, Progress, Split, SplitName
 from cnncli.data.batches import carve
+from cnncli.data.files import some, user_path
 from cnncli.data.preprocess import Constants, apply_pixels, fit
 from cnncli.errors import ConfigError, DataError, ShapeError
 from cnncli.graph import Graph
 from cnncli.layers.base import times
 
+FEW = 20  # validation images, with fewer of which a note is due
+
 
 @dataclass(frozen=True)
 class Data:
-    """``dataset``: pixel steps done, validation carved. ``fingerprint``, ``image_shape``: of the data as stored."""
+    """``dataset``: pixel steps done, validation carved. ``fingerprint``, ``image_shape``: of the data as stored.
+
+    ``notes``: what the user should know of the splits.
+    """
 
     dataset: Dataset
     fingerprint: str
     image_shape: tuple[int, ...]
+    notes: tuple[str, ...] = ()
 
 
-def load_data(config: Config, graph: Graph, progress: Progress) -> Data:
-    """Read the source and make its images what the network takes. Errors say what does not fit."""
-    folder = Path(config.data.dir).expanduser() if config.data.dir else None
-    raw = config.data.source.load(folder, progress)
-    fingerprint = raw.fingerprint()
+def load_data(config: Config, graph: Graph, progress: Progress, only: SplitName | None = None) -> Data:
+    """Read the source and make its images what the network takes. Errors say what does not fit.
+
+    ``only``: what is not needed for that split may be left out; there is no fingerprint then.
+    """
+    folder = user_path(config.data.dir) if config.data.dir else None
+    source = config.data.source
+    raw = source.load_split(only, folder, progress) if only else source.load(folder, progress)
+    fingerprint = "" if only else raw.fingerprint()
     _check_classes(config, raw, graph)
+    dataset = carve(raw, config.data.validation, config.seed, config.data.half_image == "one")
     try:
-        shape = augmented_shape(config.data.augment, tuple(_pixels(config, raw.train).images.shape[1:]))
+        pixels = {name: _pixels(config, split) for name, split in dataset.splits.items()}
+        dataset = Dataset(raw.classes, pixels["train"], pixels.get("val"), pixels.get("test"))
+        shape = augmented_shape(config.data.augment, tuple(dataset.train.images.shape[1:]))
     except ShapeError as error:
         raise ConfigError.of(str(error), error.hint, path="data") from None
     if shape != graph.input_shape:
         raise ConfigError.of(f"the data gives {times(shape)}, got {times(graph.input_shape)}",
                              f"Try input: {list(shape)}, or a resize in preprocess.", path="model.input")  # fmt: skip
-    splits = [split and _pixels(config, split) for split in (raw.train, raw.val, raw.test)]
-    assert splits[0]
-    dataset = carve(Dataset(raw.classes, splits[0], splits[1], splits[2]), config.data.validation, config.seed)
-    if config.train.batch_size != "auto" and config.train.batch_size > len(dataset.train):
+    if not only and config.train.batch_size != "auto" and config.train.batch_size > len(dataset.train):
         raise ConfigError.of(f"is more than the {len(dataset.train)} training images",
                              f"Try batch_size: {len(dataset.train)}.", path="train.batch_size")  # fmt: skip
-    return Data(dataset, fingerprint, raw.train.images.shape[1:])
+    notes = () if only else (*raw.notes, *_notes(config, dataset))
+    return Data(dataset, fingerprint, raw.train.images.shape[1:], notes)
+
+
+def _notes(config: Config, dataset: Dataset) -> Iterator[str]:
+    """What is odd about the validation images."""
+    if dataset.val is None:
+        if config.train.early_stop:
+            yield "train.early_stop does nothing: there are no validation images (data.validation sets some aside)"
+        return
+    counts = np.bincount(dataset.val.labels, minlength=len(dataset.classes))
+    if lacking := [name for name, count in zip(dataset.classes, counts, strict=True) if not count]:
+        yield f"there are no validation images of {some(lacking)}"
+    if len(dataset.val) < FEW:
+        yield (f"there are only {len(dataset.val)} validation images: each is {1 / len(dataset.val):.0%} of the "
+               "accuracy by which the best checkpoint is chosen")  # fmt: skip
 
 
 def fit_constants(config: Config, train: Split) -> Constants:

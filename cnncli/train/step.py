@@ -5,7 +5,7 @@ Every random number follows from (seed, step) alone, so a step can be repeated i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -199,14 +199,19 @@ class Evaluator:
 
         @jax.jit
         def eval_step(weights: Weights, constants: Constants, images: Array, labels: Array, mask: Array) -> Any:
-            """Sum of losses and confusion matrix (C, C) of the images in ``mask`` (B,)."""
+            """Sum of losses in ``mask`` (B,); of each image (B,) int32 the predicted class and its label's rank.
+
+            A label's rank is how many classes are likelier, or as likely and before it; ``classes`` where NaN.
+            """
             outputs = forward(weights, constants, images)
             losses = loss.per_example(outputs, labels, classes)
-            predicted = loss.probabilities(outputs).argmax(-1)
-            confusion = jnp.zeros((classes, classes), jnp.int32).at[labels, predicted].add(mask.astype(jnp.int32))
-            return jnp.where(mask, losses, 0.0).sum(), confusion
+            probabilities = loss.probabilities(outputs)
+            own, index = jnp.take_along_axis(probabilities, labels[:, None], 1), jnp.arange(classes)[None]
+            behind = (probabilities < own) | ((probabilities == own) & (index >= labels[:, None]))
+            ranks = classes - behind.sum(1, dtype=jnp.int32)
+            return jnp.where(mask, losses, 0.0).sum(), probabilities.argmax(-1).astype(jnp.int32), ranks
 
-        self.eval_step = eval_step
+        self.classes, self.eval_step = classes, eval_step
 
     def __call__(
         self,
@@ -217,18 +222,22 @@ class Evaluator:
     ) -> Result:
         """Every image of ``split`` once."""
         weights, constants = jax.device_put((weights, constants), self.place.whole)
-        loss, confusion, ahead = 0.0, np.zeros((), np.int64), []
-        batches = padded_batches(split, self.batch_size)
-        for number in range(len(batches) + 2):
-            if number < len(batches):
-                rows, mask = batches[number]
-                batch = jax.device_put((split.images[rows], split.labels[rows], mask), self.place.batch)
-                with self.place.scope():
-                    ahead.append(self.eval_step(weights, constants, *batch))
-            # Two batches stay ahead of the one that is read, so that the device does not wait for the host.
-            if number >= 2 and ahead:
-                total, table = ahead.pop(0)
-                loss += float(total)
-                confusion = confusion + np.asarray(table, np.int64)
-                progress(min((number - 1) * self.batch_size, len(split)), len(split))
-        return Result(loss / len(split), confusion)
+        loss, parts = 0.0, []
+        for number, measured in enumerate(self._batches(weights, constants, split), 1):
+            total, *of_images = jax.device_get(measured)
+            loss += float(total)
+            parts.append(of_images)
+            progress(min(number * self.batch_size, len(split)), len(split))
+        predicted, ranks = (np.concatenate(each)[: len(split)] for each in zip(*parts, strict=True))
+        return Result(loss / len(split), self.classes, split.labels, predicted, ranks)
+
+    def _batches(self, weights: Weights, constants: Constants, split: Split) -> Iterator[Any]:
+        """Two batches ahead of the one that is read, so that the device does not wait for the host."""
+        ahead = []
+        for rows, mask in padded_batches(split, self.batch_size):
+            batch = jax.device_put((split.images[rows], split.labels[rows], mask), self.place.batch)
+            with self.place.scope():
+                ahead.append(self.eval_step(weights, constants, *batch))
+            if len(ahead) > 2:
+                yield ahead.pop(0)
+        yield from ahead

@@ -50,7 +50,7 @@ def train(loaded: Loaded, root: Path, events: Events) -> Outcome:
             stack.enter_context(writing(run.folder))
             stack.enter_context(setup.memory_guard(events.note))
             events.started(run.folder, setup.describe())
-            for text in _notes(setup):
+            for text in (*data.notes, *_layer_notes(setup)):
                 events.note(text)
             events.compiling()
             trainer = Trainer(setup, run, setup.init_state(), LoopState.at_start(), events, stop)
@@ -99,15 +99,16 @@ def resume(path: Path, overrides: Sequence[str], events: Events) -> Outcome:
 
 
 def _run_files(setup: Setup) -> dict[str, str]:
-    devices = [str(device) for device in setup.place.mesh.devices.flat]
+    devices, data = [str(device) for device in setup.place.mesh.devices.flat], setup.data
+    splits = {name: data.dataset.fingerprint(name) for name in data.dataset.splits}
     return {
         "config.yaml": setup.loaded.text,
         "resolved.yaml": directory.resolved_yaml(setup.config),
-        "lock.json": lock(setup.config.seed, setup.data.fingerprint, devices, setup.numeric_flags),
+        "lock.json": lock(setup.config.seed, data.fingerprint, splits, devices, setup.numeric_flags),
     }
 
 
-def _notes(setup: Setup) -> list[str]:
+def _layer_notes(setup: Setup) -> list[str]:
     nodes = setup.model.graph.nodes
     slow = [f"plain XLA computes the convolutions: {kernels().why}"] if kernels().wanting else []
     return slow + [f"{node.name}: {text}" for node in nodes if (text := node.layer.note())]

@@ -53,7 +53,7 @@ def padded(node: Node, window: Any, x: Any, fill: Any) -> tuple[Any, str]:
 
 
 def conv(node: Node, x: Any) -> Any:
-    layer, window = node.layer, node.layer.sliding(node.in_shape)
+    layer, window = node.layer, node.resolved.sliding
     x, padding = padded(node, window, x, layers.ZeroPadding2D)
     options = {"strides": window.stride, "padding": padding, "use_bias": layer.bias}
     if layer.groups == layer.filters == x.shape[-1]:
@@ -63,7 +63,7 @@ def conv(node: Node, x: Any) -> Any:
 
 def pool(node: Node, x: Any) -> Any:
     """Maxima here stand behind a ReLU, so that zeros may pad them."""
-    window = node.layer.sliding(node.in_shape)
+    window = node.resolved.sliding
     kind = layers.MaxPooling2D if node.layer.kind == "max_pool" else layers.AveragePooling2D
     x, padding = padded(node, window, x, layers.ZeroPadding2D)
     return kind(window.size, window.stride, padding)(x)

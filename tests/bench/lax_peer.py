@@ -18,13 +18,13 @@ from tests.bench.networks import MOMENTUM, RATE, arrays, ends, images_and_labels
 
 def windowed(x: Array, start: float, combine: Any, node: Node) -> Array:
     """``lax.reduce_window`` over a pool's windows."""
-    window = node.layer.sliding(node.in_shape)
+    window = node.resolved.sliding
     size, stride = (1, *window.size, 1), (1, *window.stride, 1)
     return lax.reduce_window(x, np.asarray(start, x.dtype), combine, size, stride, ((0, 0), *window.padding, (0, 0)))
 
 
 def conv(node: Node, x: Array, w: Any) -> Array:
-    window = node.layer.sliding(node.in_shape)
+    window = node.resolved.sliding
     y = lax.conv_general_dilated(
         x,
         w["kernel"].astype(x.dtype),
@@ -73,7 +73,7 @@ PLAIN: dict[str, Callable[..., Array]] = {
     "relu": lambda node, x: jax.nn.relu(x),
     "tanh": lambda node, x: jnp.tanh(x),
     "max_pool": lambda node, x: windowed(x, -jnp.inf, lax.max, node),
-    "avg_pool": lambda node, x: windowed(x, 0.0, lax.add, node) / math.prod(node.layer.sliding(node.in_shape).size),
+    "avg_pool": lambda node, x: windowed(x, 0.0, lax.add, node) / math.prod(node.resolved.sliding.size),
     "global_avg_pool": lambda node, x: x.mean((1, 2)),
     "add": lambda node, a, b: a + b,
     "concat": lambda node, *parts: jnp.concatenate(parts, -1),

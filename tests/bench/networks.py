@@ -86,4 +86,4 @@ def ends(graph: Graph) -> dict[str, float]:
 
 def pads(node: Node) -> tuple[tuple[int, int], ...]:
     """(before, after) along each axis, of a convolution or pool."""
-    return node.layer.sliding(node.in_shape).padding
+    return node.resolved.sliding.padding

@@ -80,12 +80,12 @@ def module(node: Node, before: dict[str, Node], uses: list[str]) -> nn.Module:
     """One layer. A ReLU works in place where nothing else needs what it overwrites."""
     layer, channels, kind = node.layer, node.in_shapes[0][-1], node.layer.kind
     if kind == "conv":
-        window = layer.sliding(node.in_shape)
+        window = node.resolved.sliding
         padding = [first for first, last in window.padding if first == last]
         return nn.Conv2d(channels, layer.filters, window.size, window.stride, tuple(padding), window.dilation,
                          layer.groups, layer.bias)  # fmt: skip
     if kind in ("max_pool", "avg_pool"):
-        window = layer.declared(node.in_shape)
+        window = node.resolved.sliding
         if window.size == (1, 1):
             return Slice(window.stride[0])
         padding, ceil = [first for first, _ in window.padding], layer.rounding == "ceil"

@@ -49,7 +49,8 @@ def test_train_json_has_the_promised_keys(trained):
 def test_eval_json_gives_the_numbers_of_the_end_of_training(trained):
     folder, end, _ = trained
     document = json.loads(cnn("eval", folder / "runs/digits-1", "--json", cwd="/").stdout)
-    assert set(document) == {"checkpoint", "split", "examples", "loss", "accuracy", "per_class", "confusion"}
+    assert set(document) == {"checkpoint", "split", "same_data", "examples", "loss", "accuracy", "balanced_accuracy",
+                             "macro_f1", "top5_accuracy", "per_class", "confusion"}  # fmt: skip
     assert (document["loss"], document["accuracy"]) == (end["test"]["loss"], end["test"]["accuracy"])
     assert document["examples"] == 355 == np.sum(document["confusion"])
     assert set(document["per_class"][0]) == {"class", "precision", "recall", "f1", "support"}

@@ -1,6 +1,7 @@
 """Every optimizer of the installed Optax: built from YAML, with its own arguments, defaults and bounds."""
 
 import inspect
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -39,10 +40,11 @@ def test_all_of_optax_are_there():
     """Whatever Optax's alias.py has that takes a schedule, except what is left out on purpose."""
     functions = inspect.getmembers(optax._src.alias, inspect.isfunction)
     public = {name for name, function in functions if function.__module__ == "optax._src.alias" and name[0] != "_"}
+    public |= {name for name, _ in inspect.getmembers(optax._src.alias, lambda member: isinstance(member, partial))}
     rates = {name: inspect.signature(getattr(optax, name)).parameters.get("learning_rate") for name in public}
     theirs = {name for name, rate in rates.items() if rate and "Callable" in str(rate.annotation)}
     assert theirs - set(NAMES) == set(LEFT_OUT)
-    assert {"adam", "adamw", "rmsprop", "lion", "adagrad", "lamb"} <= set(NAMES)
+    assert {"adam", "adamw", "nadam", "nadamw", "rmsprop", "lion", "adagrad", "lamb"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

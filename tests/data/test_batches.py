@@ -1,5 +1,7 @@
 """Which images make up each batch, and which are set aside for validation."""
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -119,3 +121,31 @@ def test_nothing_is_carved_without_a_share_or_from_classes_too_small_for_it():
     dataset = Dataset(NAMES, split_of([0, 0, 1, 1, 2, 2]))
     assert carve(dataset, 0.0, 0) is dataset
     assert carve(dataset, 0.1, 0) is dataset
+
+
+@given(labels=labels, share=shares, seed=seeds)
+def test_without_it_the_rule_is_that_of_old_runs(labels, share, seed):
+    """Python's round, a class at a time, as it was written then."""
+    dataset = Dataset(NAMES, split_of(labels))
+    all_labels = np.asarray(labels)
+    shuffled = np.random.default_rng((seed, 0xC0FFEE)).permutation(len(labels))
+    aside = []
+    for label in range(3):
+        rows = shuffled[all_labels[shuffled] == label]
+        aside += rows[: min(round(len(rows) * share), max(len(rows) - 1, 0))].tolist()
+    carved = carve(dataset, share, seed, half_is_one=False)
+    assert (carved.val.images.ravel().tolist() if carved.val else []) == sorted(aside)
+
+
+def test_classes_of_nearly_the_same_size_give_as_many_images():
+    dataset = Dataset(NAMES, split_of([0] * 6 + [1] * 5 + [2] * 5))
+    assert np.bincount(carve(dataset, 0.1, 0).val.labels).tolist() == [1, 1, 1]
+    assert np.bincount(carve(dataset, 0.1, 0, half_is_one=False).val.labels, minlength=3).tolist() == [1, 0, 0]
+
+
+def test_many_classes_are_split_at_once():
+    count = 100_000
+    dataset = Dataset(tuple(map(str, range(count))), split_of(np.arange(2 * count) % count))
+    began = time.process_time()
+    assert len(carve(dataset, 0.5, 0).val) == count
+    assert time.process_time() - began < 5  # a search of all labels for each class took a minute

@@ -60,6 +60,54 @@ def test_validation_folder(root, name):
     assert load(root).val.labels.tolist() == [1]
 
 
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [("Train", "Val", "TEST"), ("training", "Validation", "test"), ("TRAINING", "VALID", "Test")],
+)
+def test_usual_names_in_any_case(root, train, val, test):
+    (root / "train").rename(root / train)
+    (root / "test").rename(root / test)
+    picture(root / val / "dog" / "x.png")
+    data = load(root)
+    assert (len(data.train), len(data.val), len(data.test), data.notes) == (6, 1, 2, ())
+
+
+def test_runs_from_before_know_one_name_in_lower_case(root):
+    (root / "test").rename(root / "Test")
+    data = load(root, any_case=False)
+    assert data.test is None
+    assert data.notes == (f"not read, since not called val or test: Test/ beside {root}/train",)
+
+
+def test_a_class_called_training_is_a_class(tmp_path):
+    for name in ("training", "train", "bus"):
+        picture(tmp_path / name / "a.png")
+    assert load(tmp_path, test=0).classes == ("bus", "train", "training")
+
+
+def test_classes_without_test_images_are_told(tmp_path):
+    """Whose pictures are set aside follows from their names' hashes, so of few pictures some class may lack any."""
+    for name in ("cat", "cow", "dog"):
+        for i in range(6):
+            picture(tmp_path / name / f"{i}.png")
+    data = load(tmp_path)
+    lacking = [name for label, name in enumerate(data.classes) if label not in data.test.labels]
+    assert lacking
+    assert f"hold none of {', '.join(lacking)}:" in data.notes[0]
+
+
+def test_only_what_a_split_is_made_of_is_decoded(root):
+    picture(root / "val" / "dog" / "x.png")
+    whole = load(root)
+    for name in ("train", "val", "test"):
+        part = Folder(path=str(root)).load_split(name, None, quiet)
+        assert part.fingerprint(name) == whole.fingerprint(name)
+        assert {each: len(split) for each, split in part.splits.items() if len(split)} == {
+            name: len(whole.splits[name])
+        }
+        assert part.train.images.shape[1:] == (5, 6, 3)
+
+
 def test_size_channels_and_progress(root):
     picture(root / "train/cat/other.png", size=(50, 40))
     told = []
@@ -158,6 +206,8 @@ def make(root, text):
         ("train/cat/a.png train/dog/a.png test/", "test", "has no class folders"),
         ("train/cat/a.png train/dog/a.png test/cat/", "test/cat", "holds no JPEG or PNG files"),
         ("train/cat/a.png train/dog/a.png val/cat/a.png valid/cat/a.png", "valid", "stands beside val/"),
+        ("train/cat/a.png train/dog/a.png test/cat/a.png Test/cat/a.png", "Test", "stands beside test/"),
+        ("train/cat/a.png train/dog/a.png Train/cat/a.png", "Train", "stands beside train/"),
     ],
 )
 def test_wrong_trees(tmp_path, tree, file, says):

@@ -5,12 +5,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from cnncli.data.files import is_path, located
 from cnncli.data.inline import Inline
 from cnncli.data.named import Digits, Mnist
 from cnncli.data.sources import SOURCES, AnySource
@@ -32,6 +34,41 @@ def test_every_source_keeps_its_docstring(source):
     assert type(parsed) is source
     assert any_source.validate_python(parsed.to_yaml()) == parsed
     assert all(info.description for info in source.model_fields.values())
+
+
+TEXTS = {("npz", "classes"), ("idx", "classes"), ("inline", "classes"), ("inline", "labels")}  # no paths
+
+
+def holds_text(kind):
+    return kind is str or any(holds_text(each) for each in get_args(kind))
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.kind)
+def test_every_text_of_a_source_is_a_path_or_known_to_be_none(source):
+    """A path that is not a PathText would mean another file from another folder."""
+    for name, info in source.model_fields.items():
+        if holds_text(info.annotation) and (source.kind, name) not in TEXTS and name != "mirrors":
+            assert is_path(info), f"{source.kind}.{name}: give it the type PathText, or add it to TEXTS"
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.kind)
+def test_relative_paths_are_put_below_a_folder(source):
+    (example,) = re.findall(r"Example: `(.*)`", source.__doc__)
+    before = any_source.validate_python(yaml.safe_load(example))
+    after = located(before, lambda location: Path("/data"))
+    for name, info in source.model_fields.items():
+        value = getattr(before, name)
+        moved = is_path(info) and value is not None
+        assert getattr(after, name) == (f"/data/{value}" if moved else value)
+    assert located(after, lambda location: Path("/elsewhere")) == after
+    assert sum(is_path(info) for info in source.model_fields.values()) == {"folder": 1, "npz": 1, "idx": 4}.get(
+        source.kind, 0
+    )
+
+
+def test_home_in_a_path_is_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert located(any_source.validate_python({"npz": "~/a.npz"}), lambda location: Path("x")).path == "/home/me/a.npz"
 
 
 def test_static_facts_need_no_numpy():

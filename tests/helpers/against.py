@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 from hypothesis import settings
-from make import drawn, normal
+from make import drawn, normal, run_layer
 from networks import jit
 
-from cnncli.layers import Context, Layer, Variables
+from cnncli.layers import Layer
 
 torch = pytest.importorskip("torch", reason="PyTorch is the reference here: pip install torch")
 torch.set_num_threads(1)
@@ -32,8 +32,8 @@ def last(x):
 
 def same_function(layer: Layer, x: np.ndarray, theirs: Callable) -> None:
     """Outputs and gradients agree. ``theirs(x, weights)``: x and result channels first, weights laid out as ours."""
-    declared = layer.weights(x.shape[1:]).items()
-    weights = {name: drawn(weight, seed) for seed, (name, weight) in enumerate(declared)}
+    resolved = layer.resolve(x.shape[1:])
+    weights = {name: drawn(weight, seed) for seed, (name, weight) in enumerate(resolved.weights.items())}
     leaves = {name: torch.tensor(array, requires_grad=True) for name, array in weights.items()}
     leaf = torch.tensor(x, requires_grad=True)
     expected = last(theirs(leaf.movedim(-1, 1), leaves))
@@ -42,11 +42,11 @@ def same_function(layer: Layer, x: np.ndarray, theirs: Callable) -> None:
 
     @jit
     def run(weights, x):
-        y, back = jax.vjp(lambda w, x: layer.apply(Variables(w, {}), x, Context())[0], weights, x)
+        y, back = jax.vjp(lambda w, x: run_layer(layer, x, params=w)[0], weights, x)
         return y, back(pull)
 
     y, (by_weight, by_input) = run(weights, x)
-    assert y.shape == (len(x), *layer.out_shape(x.shape[1:]))
+    assert y.shape == (len(x), *resolved.shape)
     agree(y, expected)
     agree(by_input, leaf.grad, "gradient of the input")
     for name, gradient in by_weight.items():

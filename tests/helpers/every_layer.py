@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from cnncli.config.reader import read_value
-from cnncli.layers import LAYERS, Composite, Entry, Layer
+from cnncli.layers import LAYERS, Composite, Entry, Layer, Resolved
 from cnncli.layers.pool import MaxPool
 
 EXAMPLE = re.compile(r"Example: `(.+?)`  ((?:\([\d, ]+\)(?:, )?)+) -> (\([\d, ]+\)), (\d+) parameters")
@@ -32,9 +32,9 @@ class Example:
         return isinstance(self.layer, Composite)
 
     @property
-    def in_shape(self):
-        """As the layer's methods take it."""
-        return self.shapes if self.layer.joins else self.shapes[0]
+    def resolved(self) -> Resolved:
+        """What the shapes resolve the layer to."""
+        return self.layer.resolve(*self.shapes)
 
 
 def example_of(layer: type[Layer]) -> Example:
@@ -57,6 +57,5 @@ def static_work() -> None:
     for example in EXAMPLES.values():
         if example.composite:
             build((example.entry,), example.shapes[0])
-            continue
-        for method in (example.layer.out_shape, example.layer.weights, example.layer.macs, example.layer.window):
-            method(example.in_shape)
+        else:
+            assert example.resolved

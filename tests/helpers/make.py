@@ -2,11 +2,13 @@
 
 import math
 
+import jax
 import numpy as np
 from networks import jit
 
 from cnncli.graph import Graph, build
-from cnncli.layers import Context, Entry, Layer, Shape, Variables, Weight
+from cnncli.layers import Call, Entry, Layer, Shape, Weight
+from cnncli.layers.base import name_hash
 from cnncli.model import Model, Weights
 
 
@@ -40,6 +42,26 @@ def weights_of(graph: Graph) -> Weights:
     return Weights(params, state)
 
 
+def run_layer(layer: Layer, *inputs, params=None, state=None, train=False, key=None):
+    """A layer's output and new state for ``inputs`` (B, *shape) each. ``key``: in training."""
+    sliding = layer.resolve(*(x.shape[1:] for x in inputs)).sliding
+    return layer.apply(Call(params or {}, state or {}, sliding, train or key is not None, key), *inputs)
+
+
+def init_layer(layer: Layer, *shapes: Shape, seed: int = 0) -> Weights:
+    """First values of a layer's arrays, for inputs of ``shapes``."""
+    return draw(layer.resolve(*shapes).weights, jax.random.key(seed))
+
+
+def draw(declared: dict[str, Weight], key) -> Weights:
+    """First values of declared arrays, each from the key of its name."""
+    params, state = {}, {}
+    for name, weight in declared.items():
+        array = weight.init.draw(jax.random.fold_in(key, name_hash(name)), weight.shape, weight.fans)
+        (params if weight.trained else state)[name] = array
+    return Weights(params, state)
+
+
 def apply(written, x, key=None, state=None, **params) -> np.ndarray:
     """A layer's outputs. ``key``: in training."""
     layer = layer_of(written)
@@ -47,6 +69,6 @@ def apply(written, x, key=None, state=None, **params) -> np.ndarray:
 
     @jit
     def run(x, key):
-        return layer.apply(Variables(params, state or {}), x, Context(key is not None, key))[0]
+        return run_layer(layer, x, params=params, state=state, key=key)[0]
 
     return np.asarray(run(x, key))

@@ -5,10 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from against import kernel_first, last, torch
-from make import drawn, layer_of, normal
+from make import drawn, layer_of, normal, run_layer
 from networks import jit
-
-from cnncli.layers import Context, Variables
 
 F = torch.nn.functional
 ONCE_OR_TWICE, OFTEN = 2**-8, 2**-7  # of the largest value: a rounding is half of the first
@@ -76,7 +74,7 @@ def test_sums_are_float32(name, xla, monkeypatch):
     if xla:
         monkeypatch.setattr("cnncli.native.library.takes", lambda x: False)
     layer, x = layer_of(written), rounded(normal((64, *shape)))
-    declared = layer.weights(shape).items()
+    declared = layer.resolve(shape).weights.items()
     weights = {key: rounded(drawn(each, seed)) for seed, (key, each) in enumerate(declared) if not each.state}
     state = {key: np.ones(each.shape, np.float32) for key, each in declared if each.state}
     leaves = {key: torch.tensor(array, dtype=torch.float64, requires_grad=True) for key, array in weights.items()}
@@ -87,7 +85,7 @@ def test_sums_are_float32(name, xla, monkeypatch):
 
     @jit
     def run(weights, x, pull):
-        y, back = jax.vjp(lambda w, x: layer.apply(Variables(w, state), x, Context(train=True))[0], weights, x)
+        y, back = jax.vjp(lambda w, x: run_layer(layer, x, params=w, state=state, train=True)[0], weights, x)
         return y, back(pull)
 
     y, (by_weight, by_input) = run(weights, x.astype(jnp.bfloat16), pull.astype(jnp.bfloat16))
@@ -106,7 +104,7 @@ def test_a_gates_grad_is_a_float32_sum_over_its_map():
 
     @jit
     def run(x, gate, pull):
-        return jax.vjp(lambda *both: layer.apply(Variables({}, {}), both, Context())[0], x, gate)[1](pull)
+        return jax.vjp(lambda *both: run_layer(layer, *both)[0], x, gate)[1](pull)
 
     by_map, by_gate = run(*arrays)
     hold(by_gate, torch.tensor((np.float64(pull) * x).sum((1, 2))), "grad of the gate")

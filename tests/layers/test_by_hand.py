@@ -4,17 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from make import apply, layer_of, network, normal
+from make import apply, init_layer, layer_of, network, normal, run_layer
 from networks import jit
 
-from cnncli.layers import Context, Variables
 from cnncli.layers.rbf import BITMAPS
 from cnncli.losses import CrossEntropy
 from cnncli.model import Weights
 
 
 def params(layer, shape):
-    return sum(weight.size for weight in layer.weights(shape).values() if not weight.state)
+    return sum(weight.size for weight in layer.resolve(shape).weights.values() if not weight.state)
 
 
 @pytest.mark.parametrize(
@@ -31,12 +30,12 @@ def params(layer, shape):
 )
 def test_textbook_2d_convolution_sizes(settings, shape, out):
     layer = layer_of({"conv": settings})
-    assert layer.out_shape(shape) == out
+    assert layer.resolve(shape).shape == out
 
 
 def test_textbook_2d_convolution_products():
     layer = layer_of({"conv": {"filters": 1, "kernel": 5}})
-    assert layer.macs((32, 32, 3)) == 28 * 28 * 75
+    assert layer.resolve((32, 32, 3)).macs == 28 * 28 * 75
     assert params(layer, (32, 32, 3)) == 75 + 1
 
 
@@ -61,7 +60,7 @@ def test_textbook_1d_convolution():
 def test_textbook_fixed_filters():
     def kernel(init, size=3, channels=1, filters=1):
         layer = layer_of({"conv": {"filters": filters, "kernel": size, "init": init}})
-        return np.asarray(layer.init(jax.random.key(0), (9, 9, channels)).params["kernel"])
+        return np.asarray(init_layer(layer, (9, 9, channels)).params["kernel"])
 
     blur = kernel({"gaussian": {"sigma": 0.8}})[..., 0, 0]
     assert blur.sum() == pytest.approx(1)
@@ -78,7 +77,7 @@ def test_textbook_fixed_filters():
 def test_given_numbers_may_be_the_whole_array():
     whole = normal((2, 2, 2, 3)).tolist()
     layer = layer_of({"conv": {"filters": 3, "kernel": 2, "init": {"given": whole}, "bias_init": {"given": [1, 2, 3]}}})
-    drawn = layer.init(jax.random.key(0), (4, 4, 2)).params
+    drawn = init_layer(layer, (4, 4, 2)).params
     np.testing.assert_array_equal(drawn["kernel"], np.float32(whole))
     assert drawn["bias"].tolist() == [1, 2, 3]
 
@@ -88,10 +87,10 @@ def test_the_identity_passes_what_it_gets():
     for settings in ({}, {"groups": 4}, {"groups": 2}):
         written = {"conv": {"filters": 4, "padding": "same", "init": "identity", "bias": False} | settings}
         layer = layer_of(written)
-        y = apply(written, x, **layer.init(jax.random.key(0), x.shape[1:]).params)
+        y = apply(written, x, **init_layer(layer, x.shape[1:]).params)
         np.testing.assert_allclose(y, x, atol=1e-6)
     dense = layer_of({"fc": {"units": 6, "init": "identity"}})
-    y, _ = dense.apply(dense.init(jax.random.key(0), (6,)), x[:, 0, 0, :1].repeat(6, 1), Context())
+    y, _ = run_layer(dense, x[:, 0, 0, :1].repeat(6, 1), params=init_layer(dense, (6,)).params)
     np.testing.assert_allclose(y, x[:, 0, 0, :1].repeat(6, 1))
 
 
@@ -127,13 +126,13 @@ def test_lenet5_of_1998_has_60000_parameters():
 
 def test_rbf_scores_are_minus_the_squared_distances_to_the_pictures():
     layer = layer_of("rbf")
-    codes = np.asarray(layer.init(jax.random.key(0), (84,)).state["codes"])
+    codes = np.asarray(init_layer(layer, (84,)).state["codes"])
     assert set(np.unique(codes)) == {-1, 1}
     rows = [line.split() for line in BITMAPS.strip().splitlines()]
     for digit, code in enumerate(codes):
         drawn = ["".join("#" if pixel > 0 else "." for pixel in row) for row in code.reshape(12, 7)]
         assert drawn == [row[digit] for row in rows]
-    y, _ = layer.apply(Variables({}, {"codes": codes}), codes, Context())
+    y, _ = run_layer(layer, codes, state={"codes": codes})
     apart = np.square(codes[:, None] - codes[None]).sum(-1)
     np.testing.assert_array_equal(y, -apart)
     assert np.min(apart + 1000 * np.eye(10)) >= 4 * 6  # any two pictures differ in six pixels at least
@@ -144,7 +143,7 @@ def test_textbook_pooling_gradient_of_max_goes_to_the_first_maximum_of_average_e
 
     def gradient(written):
         layer = layer_of(written)
-        total = jit(jax.grad(lambda x: layer.apply(Variables({}, {}), x, Context())[0].sum()))
+        total = jit(jax.grad(lambda x: run_layer(layer, x)[0].sum()))
         return np.asarray(total(x)).reshape(2, 4).tolist()
 
     assert gradient({"max_pool": 2}) == [[0, 1, 1, 0], [0, 0, 0, 0]]
@@ -156,7 +155,7 @@ def test_textbook_pooling_is_per_depth_slice_and_has_no_parameters():
     x = normal((1, 4, 4, 3))
     for kind in ("max_pool", "avg_pool", "l2_pool"):
         layer = layer_of({kind: 2})
-        assert not layer.weights((4, 4, 3))
+        assert not layer.resolve((4, 4, 3)).weights
         alone = [apply({kind: 2}, x[..., c : c + 1])[..., 0] for c in range(3)]
         np.testing.assert_array_equal(apply({kind: 2}, x), np.stack(alone, -1))
 
@@ -166,7 +165,7 @@ def test_textbook_activations_by_hand():
 
     def slopes(written):
         layer = layer_of(written)
-        return np.asarray(jit(jax.grad(lambda x: layer.apply(Variables({}, {}), x, Context())[0].sum()))(x))[0]
+        return np.asarray(jit(jax.grad(lambda x: run_layer(layer, x)[0].sum()))(x))[0]
 
     assert slopes("sigmoid").max() == pytest.approx(1 / 4)
     assert not slopes("relu")[x[0] <= 0].any()
@@ -184,7 +183,7 @@ def test_textbook_activations_straight_through(kind):
 
     def slope(written):
         layer = layer_of(written)
-        total = jit(jax.grad(lambda x: layer.apply(Variables({}, {}), x, Context())[0].sum()))
+        total = jit(jax.grad(lambda x: run_layer(layer, x)[0].sum()))
         return np.asarray(total(x)).ravel().tolist()
 
     assert slope(kind) == [0, 0, 0, 0]
@@ -227,8 +226,8 @@ def test_textbook_bias_without_it_a_perceptron_cannot_send_00_to_0():
 def test_textbook_bias_is_optional_and_never_decayed(kind):
     main = "units" if kind == "fc" else "filters"
     shape = (5, 5, 2)
-    without = layer_of({kind: {main: 3, "bias": False}}).weights(shape)
-    weights = layer_of({kind: {main: 3}}).weights(shape)
+    without = layer_of({kind: {main: 3, "bias": False}}).resolve(shape).weights
+    weights = layer_of({kind: {main: 3}}).resolve(shape).weights
     assert without.keys() == {"kernel"}
     assert {name: weight.decay for name, weight in weights.items()} == {"kernel": True, "bias": False}
 
@@ -249,7 +248,7 @@ def test_textbook_bias_is_optional_and_never_decayed(kind):
     ],
 )  # fmt: skip
 def test_multiply_adds(written, shape, macs):
-    assert layer_of(written).macs(shape) == macs
+    assert layer_of(written).resolve(shape).macs == macs
 
 
 def test_resnets_shortcut_without_weights():

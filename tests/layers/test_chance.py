@@ -3,10 +3,8 @@
 import jax
 import numpy as np
 import pytest
-from make import apply, layer_of, normal
+from make import apply, layer_of, normal, run_layer
 from networks import jit
-
-from cnncli.layers import Context, Variables
 
 
 @pytest.mark.parametrize(("per", "alike"), [("unit", ()), ("channel", (1, 2)), ("example", (1, 2, 3))])
@@ -14,7 +12,7 @@ def test_textbook_dropout(per, alike):
     x = np.ones((400, 5, 6, 8), np.float32)
     written = {"dropout": {"rate": 0.3, "per": per}}
     layer = layer_of(written)
-    train = jit(lambda key: layer.apply(Variables({}, {}), x, Context(True, key))[0])
+    train = jit(lambda key: run_layer(layer, x, key=key)[0])
     y, other = (np.asarray(train(jax.random.key(seed))) for seed in range(2))
     np.testing.assert_array_equal(apply(written, x), x)  # off at test
     assert y.mean() == pytest.approx(1, abs=0.1)  # expectation unchanged
@@ -49,7 +47,7 @@ def test_textbook_stochastic_pooling_sends_the_gradient_to_the_drawn_value():
     x, layer = np.abs(normal((4, 6, 6, 2))), layer_of({"stochastic_pool": 2})
 
     def total(x):
-        y, _ = layer.apply(Variables({}, {}), x, Context(True, jax.random.key(0)))
+        y, _ = run_layer(layer, x, key=jax.random.key(0))
         return y.sum(), y
 
     gradient, y = jit(jax.grad(total, has_aux=True))(x)

@@ -2,17 +2,16 @@
 
 import math
 
-import jax
 import numpy as np
 import pytest
-from make import layer_of
+from make import init_layer, layer_of
 
 FANS = 5 * 5 * 8, 5 * 5 * 64  # of a 5x5 kernel from 8 channels to 64
 
 
 def kernel(init, kernel=5, channels=8, filters=64, seed=0):
     layer = layer_of({"conv": {"filters": filters, "kernel": kernel, "init": init}})
-    return np.asarray(layer.init(jax.random.key(seed), (9, 9, channels)).params["kernel"])
+    return np.asarray(init_layer(layer, (9, 9, channels), seed=seed).params["kernel"])
 
 
 @pytest.mark.parametrize(
@@ -54,7 +53,7 @@ def test_constants(init, value):
 
 
 def test_a_new_array_moves_no_others_numbers():
-    with_bias = layer_of({"conv": {"filters": 3, "bias_init": {"normal": 1.0}}}).init(jax.random.key(0), (5, 5, 2))
-    without = layer_of({"conv": {"filters": 3, "bias": False}}).init(jax.random.key(0), (5, 5, 2))
+    with_bias = init_layer(layer_of({"conv": {"filters": 3, "bias_init": {"normal": 1.0}}}), (5, 5, 2))
+    without = init_layer(layer_of({"conv": {"filters": 3, "bias": False}}), (5, 5, 2))
     np.testing.assert_array_equal(with_bias.params["kernel"], without.params["kernel"])
     assert with_bias.params["bias"].std() > 0

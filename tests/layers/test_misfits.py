@@ -38,7 +38,7 @@ from cnncli.graph import GraphError
 )  # fmt: skip
 def test_what_does_not_fit_is_said_with_its_numbers(written, shape, says):
     with pytest.raises(ShapeError) as caught:
-        layer_of(written).out_shape(shape)
+        layer_of(written).resolve(shape)
     text = f"{caught.value} {caught.value.hint}"
     assert caught.value.hint or "numbers" in text
     for part in says:

@@ -1,9 +1,8 @@
 """Padding, sizes and fixed filters against SciPy."""
 
-import jax
 import numpy as np
 import pytest
-from make import apply, layer_of, normal
+from make import apply, init_layer, layer_of, normal
 from scipy import ndimage, signal
 
 
@@ -11,7 +10,7 @@ def run(settings, x, kernel):
     """A convolution of one map with one kernel."""
     written = {"conv": {"filters": 1, "kernel": list(kernel.shape), "bias": False} | settings}
     y = apply(written, x[None, ..., None], kernel=kernel.reshape(*kernel.shape, 1, 1))
-    assert y.shape[1:] == layer_of(written).out_shape((*x.shape, 1))
+    assert y.shape[1:] == layer_of(written).resolve((*x.shape, 1)).shape
     return y[0, ..., 0]
 
 
@@ -53,7 +52,7 @@ def test_textbook_padding_modes_same_is_scipys(flip, size):
 def test_textbook_padding_modes_sizes(n, k, stride):
     def out(padding):
         layer = layer_of({"conv": {"filters": 1, "kernel": k, "stride": stride, "padding": padding}})
-        return layer.out_shape((n, n, 1))[0]
+        return layer.resolve((n, n, 1)).shape[0]
 
     assert out("valid") == (n - k) // stride + 1
     assert out("same") == -(-n // stride)
@@ -78,7 +77,7 @@ def test_textbook_true_convolution_is_scipys_convolve2d_and_without_flip_its_cor
 def filtered(init, x, **settings):
     """``x`` (H, W, C) through a fixed filter in each channel."""
     fixed = {"filters": x.shape[-1], "init": init, "bias": False, "padding": "same", "trainable": False}
-    params, state = layer_of({"conv": fixed | settings}).init(jax.random.key(0), x.shape)
+    params, state = init_layer(layer_of({"conv": fixed | settings}), x.shape)
     assert not params
     return apply({"conv": fixed | settings}, x[None], state=state)[0]
 

@@ -77,7 +77,7 @@ def test_textbook_2d_convolution_and_1d_convolution_are_pytorchs(problem):
     settings, shape = problem
     layer = layer_of({"conv": settings})
     try:
-        layer.out_shape(shape[1:])
+        layer.resolve(shape[1:])
     except ShapeError:
         assume(False)
     pads = [side for pair in reversed(sides(settings, shape[1:-1])) for side in pair]
@@ -117,7 +117,7 @@ def test_connections_are_a_convolution_with_zeros_where_nothing_connects():
         return F.conv2d(x, full, w["bias"], 2, 1)
 
     layer = layer_of({"conv": {"filters": 4, "connections": table, "stride": 2, "padding": 1}})
-    assert layer.weights((6, 5, 3))["kernel"].shape == (3, 3, 1, 8)
+    assert layer.resolve((6, 5, 3)).weights["kernel"].shape == (3, 3, 1, 8)
     same_function(layer, normal((2, 6, 5, 3)), theirs)
 
 
@@ -129,7 +129,7 @@ def test_textbook_transposed_convolution_is_pytorchs(problem, more):
     settings = settings | {"output_padding": more[:axes]}
     layer = layer_of({"conv_transpose": settings})
     try:
-        layer.out_shape(shape[1:])
+        layer.resolve(shape[1:])
     except ShapeError:
         assume(False)
 
@@ -151,17 +151,17 @@ def test_transposed_convolution_is_the_gradient_of_the_convolution(padding, kern
     layer = layer_of({"conv_transpose": {"filters": 2, "kernel": kernel, "stride": stride, "padding": padding,
                                          "bias": False}})  # fmt: skip
     try:
-        out = layer.out_shape((n, n, 3))
+        out = layer.resolve((n, n, 3)).shape
     except ShapeError:
         assert padding == "full"  # nothing is left
         return
     assert padding != "same" or out == (n * stride, n * stride, 2)
     forward = layer_of({"conv": {"filters": 3, "kernel": kernel, "stride": stride, "padding": padding, "bias": False}})
-    if forward.out_shape(out)[:2] != (n, n):
+    if forward.resolve(out).shape[:2] != (n, n):
         return  # full: another size leads there too
 
     def theirs(x, w):
-        before, after = forward.sliding(out).padding[0]
+        before, after = forward.resolve(out).sliding.padding[0]
         image = torch.zeros(len(x), 2, *out[:2], requires_grad=True)
         backward = w["kernel"].movedim((2, 3), (0, 1))  # (3 filters, 2 channels, taps)
         y = F.conv2d(F.pad(image, (before, after, before, after)), backward, None, stride)
@@ -177,7 +177,7 @@ def test_textbook_locally_connected_has_a_kernel_for_every_position(problem):
     settings = {key: value for key, value in settings.items() if key != "groups"}
     layer = layer_of({"locally_connected": settings})
     try:
-        *out, filters = layer.out_shape(shape[1:])
+        *out, filters = layer.resolve(shape[1:]).shape
     except ShapeError:
         assume(False)
     two = (*shape[1:-1], 1)[:2]  # a sequence is a map one pixel wide
@@ -197,8 +197,8 @@ def test_textbook_locally_connected_has_a_kernel_for_every_position(problem):
 
 def test_textbook_locally_connected_equals_convolution_when_kernels_are_tied():
     layer = layer_of({"locally_connected": {"filters": 2, "kernel": [2, 3], "padding": 1, "stride": [1, 2]}})
-    positions = layer.out_shape((5, 6, 3))[:2]
-    weights = layer.weights((5, 6, 3))
+    positions = layer.resolve((5, 6, 3)).shape[:2]
+    weights = layer.resolve((5, 6, 3)).weights
     assert sum(weight.size for weight in weights.values()) == math.prod(positions) * (2 * 3 * 3 * 2 + 2)
     kernel, bias = normal((2, 3, 3, 2)), normal((2,))
     x, settings = normal((2, 5, 6, 3)), {"filters": 2, "kernel": [2, 3], "padding": 1, "stride": [1, 2]}

@@ -4,10 +4,8 @@ import jax
 import numpy as np
 import pytest
 from against import agree, last, same_function, torch
-from make import apply, drawn, layer_of, normal
+from make import apply, drawn, init_layer, layer_of, normal, run_layer
 from networks import jit
-
-from cnncli.layers import Context, Variables
 
 F = torch.nn.functional
 SHAPES = [(4, 5, 3, 6), (4, 6)]
@@ -16,14 +14,14 @@ SHAPES = [(4, 5, 3, 6), (4, 6)]
 @pytest.mark.parametrize("shape", SHAPES)
 def test_textbook_normalisation_batch_norm_through_training_and_after(shape):
     layer = layer_of({"batch_norm": {"momentum": 0.8, "epsilon": 1e-3}})
-    weights = {name: drawn(weight) for name, weight in layer.weights(shape[1:]).items() if not weight.state}
+    weights = {name: drawn(weight) for name, weight in layer.resolve(shape[1:]).weights.items() if not weight.state}
     theirs = {2: torch.nn.BatchNorm1d, 3: torch.nn.BatchNorm1d, 4: torch.nn.BatchNorm2d}[len(shape)](6, 1e-3, 0.2)
     theirs.weight.data, theirs.bias.data = torch.tensor(weights["scale"]), torch.tensor(weights["bias"])
     state = {"mean": np.zeros(6, np.float32), "var": np.ones(6, np.float32)}
 
     @jit
     def train(state, x, pull):
-        (y, new), back = jax.vjp(lambda w, x: layer.apply(Variables(w, state), x, Context(True)), weights, x)
+        (y, new), back = jax.vjp(lambda w, x: run_layer(layer, x, params=w, state=state, train=True), weights, x)
         return y, new, *back((pull, jax.tree.map(jax.numpy.zeros_like, new)))
 
     for step in range(4):
@@ -41,7 +39,7 @@ def test_textbook_normalisation_batch_norm_through_training_and_after(shape):
     agree(state["var"], theirs.running_var)
     theirs.eval()
     x = normal(shape, 20)
-    ours, same = layer.apply(Variables(weights, state), x, Context())
+    ours, same = run_layer(layer, x, params=weights, state=state)
     agree(ours, last(theirs(torch.tensor(x).movedim(-1, 1))))
     agree(same["mean"], theirs.running_mean)
 
@@ -89,8 +87,8 @@ def test_textbook_normalisation_local_response_as_it_stands_is_alexnets():
 def test_statistics_are_float32_whatever_comes(written):
     layer = layer_of(written)
     x = (300 + normal((4, 5, 5, 6))).astype(jax.numpy.bfloat16)  # bfloat16 keeps 8 bits: sums of it would drift
-    params, state = layer.init(jax.random.key(0), x.shape[1:])
-    ours, _ = layer.apply(Variables(params, state), x, Context(train=True))
-    exact, _ = layer.apply(Variables(params, state), x.astype(np.float32), Context(train=True))
+    params, state = init_layer(layer, x.shape[1:])
+    ours, _ = run_layer(layer, x, params=params, state=state, train=True)
+    exact, _ = run_layer(layer, x.astype(np.float32), params=params, state=state, train=True)
     assert ours.dtype == x.dtype
     agree(np.asarray(ours, np.float32), exact, tolerance=2**-8)

@@ -6,11 +6,10 @@ import pytest
 from against import agree, few, last, same_function, torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from make import apply, layer_of, network, normal, weights_of
+from make import apply, layer_of, network, normal, run_layer, weights_of
 from networks import jit
 
 from cnncli.errors import ShapeError
-from cnncli.layers import Context, Variables
 
 F = torch.nn.functional
 MAX = {1: F.max_pool1d, 2: F.max_pool2d}
@@ -35,7 +34,7 @@ def pools(draw, padded=True):
 def fitting(kind, settings, shape):
     layer = layer_of({kind: settings})
     try:
-        layer.out_shape(shape[1:])
+        layer.resolve(shape[1:])
     except ShapeError:
         assume(False)
     pads = tuple(before for before, _ in settings["padding"])
@@ -90,7 +89,7 @@ def test_a_last_window_that_begins_in_the_padding_is_left_out(written, expected)
     """ONNX's node test ``averagepool_2d_ceil_last_window_starts_on_pad``: a window every 3 pixels of 1 + 2 + 1."""
     ((kind, fields),) = written.items()
     settings = {kind: fields | {"kernel": 3, "stride": 3, "padding": 1, "rounding": "ceil"}}
-    assert layer_of(settings).out_shape((2, 2, 3)) == (1, 1, 3)
+    assert layer_of(settings).resolve((2, 2, 3)).shape == (1, 1, 3)
     weights = {"coefficient": np.ones(3, np.float32), "bias": np.zeros(3, np.float32)} if kind == "subsample" else {}
     y = apply(settings, np.moveaxis(ONNX, 0, -1)[None], **weights)
     assert y.shape == (1, 1, 1, 3)
@@ -132,7 +131,7 @@ def test_a_nan_is_the_maximum():
 @pytest.mark.parametrize("of", ["average", "sum"])
 def test_textbook_subsampling_has_two_parameters_per_channel(of):
     layer = layer_of({"subsample": {"kernel": 2, "of": of}})
-    assert sum(weight.size for weight in layer.weights((8, 6, 5)).values()) == 2 * 5
+    assert sum(weight.size for weight in layer.resolve((8, 6, 5)).weights.values()) == 2 * 5
 
     def theirs(x, w):
         pooled = F.avg_pool2d(x, 2) * (4 if of == "sum" else 1)
@@ -171,7 +170,7 @@ def test_textbook_unpooling_puts_values_where_the_maxima_were(settings):
 
     @jit
     def run(values):
-        y, back = jax.vjp(lambda v: unpool.apply(Variables({}, {}), (v, x), Context())[0], values)
+        y, back = jax.vjp(lambda v: run_layer(unpool, v, x)[0], values)
         return y, back(pull)[0]
 
     ours, gradient = run(values)

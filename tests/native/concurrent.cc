@@ -86,8 +86,10 @@ struct Array {
     bytes.resize(count * bytes_of(type));
     for (int64_t i = 0; i < count; ++i) {
       float value = static_cast<float>((i * 7 + seed) % 13 - 6) / 8;
-      if (type == Type::f32) store(reinterpret_cast<float*>(bytes.data()) + i, value);
-      else store(reinterpret_cast<Half*>(bytes.data()) + i, value);
+      if (type == Type::f32)
+        store(reinterpret_cast<float*>(bytes.data()) + i, value);
+      else
+        store(reinterpret_cast<Half*>(bytes.data()) + i, value);
     }
   }
   float* floats() { return reinterpret_cast<float*>(bytes.data()); }
@@ -110,15 +112,15 @@ struct Given {
 std::vector<char> passes(const Convolution& c) {
   ffi::ThreadPool pool = ::pool();
   auto map = [&](int64_t h, int64_t w, int64_t d, int seed) { return Array({c.batch, h, w, d}, c.type, seed); };
-  Given x(map(c.height, c.width, c.channels, 1)), slope(map(c.out_h, c.out_w, c.filters, 2));
-  Given y(map(c.out_h, c.out_w, c.filters, 3)), into_x(map(c.height, c.width, c.channels, 4));
-  Array kernel({c.taps_h, c.taps_w, c.channels / c.groups(), c.filters}, Type::f32, 5), bias({c.filters}, Type::f32, 6);
-  Array into_kernel = kernel, into_bias = bias;
+  Given x(map(c.height, c.width, c.channels, 1)), grad_output(map(c.out_h, c.out_w, c.filters, 2));
+  Given y(map(c.out_h, c.out_w, c.filters, 3)), grad_input(map(c.height, c.width, c.channels, 4));
+  Array kernel({c.taps_h, c.taps_w, c.channels / c.groups, c.filters}, Type::f32, 5), bias({c.filters}, Type::f32, 6);
+  Array grad_weight = kernel, grad_bias = bias;
   cnn::convolve(pool, c, x.buffer.data, kernel.floats(), bias.floats(), y.buffer.data);
-  cnn::input_gradient(pool, c, slope.buffer.data, kernel.floats(), into_x.buffer.data);
-  cnn::weight_gradient(pool, c, x.buffer.data, slope.buffer.data, into_kernel.floats(), into_bias.floats());
+  cnn::input_gradient(pool, c, grad_output.buffer.data, kernel.floats(), grad_input.buffer.data);
+  cnn::weight_gradient(pool, c, x.buffer.data, grad_output.buffer.data, grad_weight.floats(), grad_bias.floats());
   std::vector<char> all;
-  for (auto* each : {&y.array, &into_x.array, &into_kernel, &into_bias})
+  for (auto* each : {&y.array, &grad_input.array, &grad_weight, &grad_bias})
     all.insert(all.end(), each->bytes.begin(), each->bytes.end());
   return all;
 }
@@ -126,8 +128,8 @@ std::vector<char> passes(const Convolution& c) {
 Convolution some(int64_t batch, int64_t side, int64_t channels, int64_t filters, int64_t taps, int64_t stride,
                  int64_t pad, int64_t groups, Type type) {
   int64_t out = (side + 2 * pad - taps) / stride + 1;
-  return {batch, side, side, channels, filters, taps, taps, out, out, {stride, stride, 1, 1, pad, pad, pad, pad, groups},
-          type};
+  return {batch,  side, side, channels, filters, taps, taps, out,    out, stride,
+          stride, 1,    1,    pad,      pad,     pad,  pad,  groups, type};
 }
 
 }  // namespace

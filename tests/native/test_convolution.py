@@ -3,6 +3,7 @@
 import functools
 import math
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,26 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from cnncli.native.convolution import Geometry, conv, convolution, weight_gradient
+from cnncli.native import calls
+from cnncli.sliding import Sliding
+
+
+class Convolution(NamedTuple):
+    """How a kernel slides, without the sizes that follow from the arrays."""
+
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    padding: tuple[tuple[int, int], tuple[int, int]]
+    groups: int
+
+
+def convolution(x, kernel, bias, geometry):
+    """The kernels' convolution."""
+    stride, dilation, padding, groups = geometry
+    taps = kernel.shape[:2]
+    sides = zip(x.shape[1:3], taps, stride, dilation, padding, strict=True)
+    out = tuple((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, k, s, d, pad in sides)
+    return calls.convolution(x, kernel, bias, Sliding(taps, stride, dilation, padding, out), groups)
 
 
 def by_taps(x, kernel, bias, geometry):
@@ -32,13 +52,13 @@ def by_taps(x, kernel, bias, geometry):
 
 
 def with_gradients(function, x, kernel, bias, geometry):
-    """Outputs, then the slopes of images, kernel and bias for a slope that tells all outputs apart."""
+    """Outputs, then the gradients of images, kernel and bias for a grad_output that tells all outputs apart."""
 
     @jax.jit
     def all_of(x, kernel, bias):
         y, back = jax.vjp(lambda *arguments: function(*arguments, geometry), x, kernel, bias)
-        slope = jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).astype(jnp.bfloat16)  # exact in both types
-        return y, *back(slope.reshape(y.shape).astype(y.dtype))
+        grad_output = jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).astype(jnp.bfloat16)  # exact in both types
+        return y, *back(grad_output.reshape(y.shape).astype(y.dtype))
 
     return [np.asarray(each, np.float32) for each in all_of(x, kernel, bias)]
 
@@ -60,7 +80,8 @@ def cases(draw):
     spans = [(k - 1) * d + 1 for k, d in zip(taps, dilation, strict=True)]
     sides = [max(1, span - sum(pad)) + draw(st.integers(0, 9)) for span, pad in zip(spans, padding, strict=True)]
     batch = draw(st.sampled_from([1, 2, 3, 7, 33]))
-    return batch, sides, groups, inputs, outputs, taps, Geometry(stride, dilation, padding, groups), draw(st.booleans())
+    geometry = Convolution(stride, dilation, padding, groups)
+    return batch, sides, groups, inputs, outputs, taps, geometry, draw(st.booleans())
 
 
 @st.composite
@@ -72,7 +93,8 @@ def minimal_filtering(draw):
     sides = [max(1, 3 - sum(pad)) + draw(st.integers(0, 13)) for pad in padding]
     tiles = math.prod((side + sum(pad) - 1) // 2 for side, pad in zip(sides, padding, strict=True))
     batch = 56 // tiles + draw(st.integers(1, 5))
-    return batch, sides, groups, inputs, outputs, (3, 3), Geometry((1, 1), (1, 1), padding, groups), draw(st.booleans())
+    geometry = Convolution((1, 1), (1, 1), padding, groups)
+    return batch, sides, groups, inputs, outputs, (3, 3), geometry, draw(st.booleans())
 
 
 def arrays(case, kind=jnp.float32):
@@ -87,22 +109,22 @@ SAME, NONE = ((1, 1), (1, 1)), ((0, 0), (0, 0))
 
 
 @settings(max_examples=25, deadline=None)
-@example((5, [9, 9], 1, 3, 20, (3, 3), Geometry((1, 1), (1, 1), SAME, 1), True))  # a batch that does not divide
-@example((1, [1, 1], 1, 1, 1, (1, 1), Geometry((1, 1), (1, 1), ((0, 0), (0, 0)), 1), False))
-@example((4, [7, 7], 6, 1, 1, (3, 3), Geometry((2, 2), (1, 1), SAME, 6), False))  # depthwise
-@example((2, [3, 3], 1, 2, 2, (3, 3), Geometry((1, 1), (1, 1), ((2, 2), (2, 2)), 1), True))  # full
-@example((20, [28, 28], 1, 1, 6, (5, 5), Geometry((1, 1), (1, 1), ((2, 2), (2, 2)), 1), True))  # LeNet-5's
-@example((15, [14, 14], 1, 6, 16, (5, 5), Geometry((1, 1), (1, 1), ((0, 0), (0, 0)), 1), True))
+@example((5, [9, 9], 1, 3, 20, (3, 3), Convolution((1, 1), (1, 1), SAME, 1), True))  # a batch that does not divide
+@example((1, [1, 1], 1, 1, 1, (1, 1), Convolution((1, 1), (1, 1), ((0, 0), (0, 0)), 1), False))
+@example((4, [7, 7], 6, 1, 1, (3, 3), Convolution((2, 2), (1, 1), SAME, 6), False))  # depthwise
+@example((2, [3, 3], 1, 2, 2, (3, 3), Convolution((1, 1), (1, 1), ((2, 2), (2, 2)), 1), True))  # full
+@example((20, [28, 28], 1, 1, 6, (5, 5), Convolution((1, 1), (1, 1), ((2, 2), (2, 2)), 1), True))  # LeNet-5's
+@example((15, [14, 14], 1, 6, 16, (5, 5), Convolution((1, 1), (1, 1), ((0, 0), (0, 0)), 1), True))
 @given(cases())
 def test_like_the_definition(case):
     agree(with_gradients(convolution, *arrays(case)), with_gradients(by_taps, *arrays(case)), 1e-5)
 
 
 @settings(max_examples=25, deadline=None)
-@example((3, [32, 32], 1, 16, 16, (3, 3), Geometry((1, 1), (1, 1), SAME, 1), True))
-@example((57, [1, 1], 1, 16, 48, (3, 3), Geometry((1, 1), (1, 1), SAME, 1), True))  # one pixel, one tile
-@example((2, [13, 13], 1, 256, 64, (3, 3), Geometry((1, 1), (1, 1), SAME, 1), False))
-@example((2, [13, 13], 2, 64, 48, (3, 3), Geometry((1, 1), (1, 1), SAME, 2), True))  # AlexNet's two groups
+@example((3, [32, 32], 1, 16, 16, (3, 3), Convolution((1, 1), (1, 1), SAME, 1), True))
+@example((57, [1, 1], 1, 16, 48, (3, 3), Convolution((1, 1), (1, 1), SAME, 1), True))  # one pixel, one tile
+@example((2, [13, 13], 1, 256, 64, (3, 3), Convolution((1, 1), (1, 1), SAME, 1), False))
+@example((2, [13, 13], 2, 64, 48, (3, 3), Convolution((1, 1), (1, 1), SAME, 2), True))  # AlexNet's two groups
 @given(minimal_filtering())
 def test_minimal_filtering_like_the_definition(case):
     agree(with_gradients(convolution, *arrays(case)), with_gradients(by_taps, *arrays(case)), 1e-5)
@@ -138,7 +160,7 @@ def far_padding(draw):
         span = (k - 1) * d + 1
         before = draw(st.integers(0, span + 1))
         padding.append((before, max(draw(st.integers(0, span + 1)), span - side - before)))
-    geometry = Geometry(stride, dilation, tuple(padding), groups)
+    geometry = Convolution(stride, dilation, tuple(padding), groups)
     return draw(st.integers(1, 3)), sides, groups, inputs, outputs, taps, geometry, draw(st.booleans())
 
 
@@ -146,11 +168,11 @@ def far_padding(draw):
 def nan_everywhere(groups, channels):
     """Leaves NaN in the memory that the kernels keep from call to call."""
     x, y = (jnp.full((1, n, n, groups * c), jnp.nan, jnp.bfloat16) for n, c in ((20, channels), (10, 16)))
-    geometry = Geometry((1, 1), (1, 1), NONE, groups)
-    return jax.jit(lambda: weight_gradient(x, y, (11, 11, channels, 16 * groups), 0, geometry))
+    sliding = Sliding((11, 11), (1, 1), (1, 1), NONE, (10, 10))
+    return jax.jit(lambda: calls.weight_gradient(x, y, (11, 11, channels, 16 * groups), (0,), sliding, groups))
 
 
-NARROW = Geometry((1, 4), (1, 1), ((2, 2), (3, 3)), 1)  # two columns, four phases of the stride: two without a pixel
+NARROW = Convolution((1, 4), (1, 1), ((2, 2), (3, 3)), 1)  # two columns, four phases of the stride: two without a pixel
 
 
 def hold_against_float64(case, kind):
@@ -207,15 +229,15 @@ def test_like_pytorch(groups, stride, padding, dilation):
     x = random.standard_normal((5, 14, 15, 12), np.float32)
     kernel = random.standard_normal((3, 3, 12 // groups, 24), np.float32)
     bias = random.standard_normal(24, np.float32)
-    geometry = Geometry((stride,) * 2, (dilation,) * 2, ((padding,) * 2,) * 2, groups)
+    geometry = Convolution((stride,) * 2, (dilation,) * 2, ((padding,) * 2,) * 2, groups)
     ours = with_gradients(convolution, jnp.asarray(x), jnp.asarray(kernel), jnp.asarray(bias), geometry)
     there = [torch.tensor(x.transpose(0, 3, 1, 2)), torch.tensor(kernel.transpose(3, 2, 0, 1)), torch.tensor(bias)]
     for each in there:
         each.requires_grad_()
     y = torch.nn.functional.conv2d(*there, stride, padding, dilation, groups)
-    slope = np.asarray(jnp.cos(jnp.arange(y.numel(), dtype=jnp.float32)).astype(jnp.bfloat16), np.float32)
-    slope = slope.reshape(ours[0].shape)
-    y.backward(torch.tensor(slope.transpose(0, 3, 1, 2)))
+    grad_output = np.asarray(jnp.cos(jnp.arange(y.numel(), dtype=jnp.float32)).astype(jnp.bfloat16), np.float32)
+    grad_output = grad_output.reshape(ours[0].shape)
+    y.backward(torch.tensor(grad_output.transpose(0, 3, 1, 2)))
     theirs = [y.detach().numpy().transpose(0, 2, 3, 1), there[0].grad.numpy().transpose(0, 2, 3, 1),
               there[1].grad.numpy().transpose(2, 3, 1, 0), there[2].grad.numpy()]  # fmt: skip
     agree(ours, theirs, 1e-5)
@@ -224,7 +246,7 @@ def test_like_pytorch(groups, stride, padding, dilation):
 def test_sequences_are_maps_of_one_row():
     random = np.random.default_rng(2)
     x, kernel = jnp.asarray(random.standard_normal((3, 20, 4)), jnp.float32), jnp.ones((5, 4, 6))
-    ours = conv(x, kernel, (2,), ((1, 2),), (1,), 1, None)
+    ours = calls.conv(x, kernel, Sliding((5,), (2,), (1,), ((1, 2),), (10,)), 1, None)
     theirs = lax.conv_general_dilated(x, kernel, (2,), ((1, 2),), dimension_numbers=("NWC", "WIO", "NWC"))
     assert np.allclose(ours, theirs, atol=1e-5)
 
@@ -233,7 +255,7 @@ def big():
     random = np.random.default_rng(3)
     x = jnp.asarray(random.standard_normal((64, 16, 16, 16)), jnp.float32)
     kernel = jnp.asarray(random.standard_normal((3, 3, 16, 32)), jnp.float32)
-    return x, kernel, jnp.asarray(random.standard_normal(32), jnp.float32), Geometry((1, 1), (1, 1), SAME, 1)
+    return x, kernel, jnp.asarray(random.standard_normal(32), jnp.float32), Convolution((1, 1), (1, 1), SAME, 1)
 
 
 def test_sums_are_the_same_every_time():
@@ -275,7 +297,7 @@ def test_in_a_loop_and_over_a_further_axis():
     assert (looped == single).all()
 
 
-def test_the_images_slope_is_not_computed_where_nobody_asks():
+def test_the_gradient_of_the_images_is_not_computed_where_nobody_asks():
     x, kernel, bias, geometry = big()
     step = jax.jit(jax.grad(lambda kernel: convolution(x, kernel, bias, geometry).sum()))
     text = step.lower(kernel).compile().as_text()
@@ -286,7 +308,7 @@ def test_the_images_slope_is_not_computed_where_nobody_asks():
 @pytest.mark.slow
 def test_a_million_calls_leave_nothing_behind():
     resource = pytest.importorskip("resource")
-    x, kernel, geometry = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 2)), Geometry((1, 1), (1, 1), SAME, 1)
+    x, kernel, geometry = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 2)), Convolution((1, 1), (1, 1), SAME, 1)
 
     @jax.jit
     def calls(x):

@@ -22,7 +22,7 @@ def fresh(monkeypatch):
 
 def test_forced_to_xla(fresh, monkeypatch):
     monkeypatch.setenv(library.SWITCH, "xla")
-    assert fresh() == library.Kernels("xla", "CNN_KERNELS=xla asks for it")
+    assert fresh() == library.Backend("xla", "CNN_KERNELS=xla asks for it")
 
 
 def test_a_word_that_means_nothing(fresh, monkeypatch):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cnncli.config.load import load
 from cnncli.model import Model, chains
-from cnncli.native.normalization import batch_norm
+from cnncli.native.calls import batch_norm
 from cnncli.shipped import shipped
 
 
@@ -40,8 +40,8 @@ def with_gradients(function, given, relu):
             return function(each["x"], each["scale"], each["bias"], 1e-3, each["add"], relu)
 
         (y, mean, var), back = jax.vjp(outputs, arrays)
-        slope = jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).astype(jnp.float32).reshape(y.shape).astype(y.dtype)
-        return y, mean, var, back((slope, jnp.zeros_like(mean), jnp.zeros_like(var)))[0]
+        grad_output = jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape).astype(y.dtype)
+        return y, mean, var, back((grad_output, jnp.zeros_like(mean), jnp.zeros_like(var)))[0]
 
     found = all_of({name: given[name] for name in present})
     return [np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(found)]

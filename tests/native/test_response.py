@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cnncli.native.response import response_normalize
+from cnncli.native.calls import response_norm
 
 
 def exact(x, n, k, alpha):
@@ -19,8 +19,8 @@ def exact(x, n, k, alpha):
 
 def with_gradient(function, x, n, k, alpha):
     y, back = jax.vjp(lambda x: function(x, n, k, alpha), x)
-    slope = jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).astype(jnp.bfloat16).reshape(y.shape).astype(y.dtype)
-    return np.asarray(y, np.float64), np.asarray(back(slope)[0], np.float64)
+    grad_output = jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).astype(jnp.bfloat16).reshape(y.shape).astype(y.dtype)
+    return np.asarray(y, np.float64), np.asarray(back(grad_output)[0], np.float64)
 
 
 def exactly(x, n, k, alpha):
@@ -51,7 +51,7 @@ def cases(draw):
 def test_like_its_definition(kind, tolerance, case):
     shape, n, k, alpha = case
     x = jnp.asarray(np.random.default_rng(0).standard_normal(shape), kind)
-    agree(with_gradient(response_normalize, x, n, k, alpha), exactly(x, n, k, alpha), tolerance)
+    agree(with_gradient(response_norm, x, n, k, alpha), exactly(x, n, k, alpha), tolerance)
 
 
 def test_like_pytorch():
@@ -59,4 +59,4 @@ def test_like_pytorch():
     x = np.random.default_rng(1).standard_normal((3, 4, 5, 20), np.float32)
     there = torch.tensor(x.transpose(0, 3, 1, 2))
     theirs = torch.nn.functional.local_response_norm(there, 5, 0.3, 0.75, 1.5).numpy().transpose(0, 2, 3, 1)
-    assert np.abs(np.asarray(response_normalize(jnp.asarray(x), 5, 1.5, 0.3)) - theirs).max() < 1e-6
+    assert np.abs(np.asarray(response_norm(jnp.asarray(x), 5, 1.5, 0.3)) - theirs).max() < 1e-6

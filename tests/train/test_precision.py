@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnncli.config.load import load
-from cnncli.native.library import Kernels
+from cnncli.native.library import Backend
 from cnncli.train import resolve
 from cnncli.train.events import Events
 from cnncli.train.trainer import train
@@ -21,7 +21,7 @@ class Listen(Events):
 
 
 def hardware(monkeypatch, bfloat16):
-    monkeypatch.setattr("cnncli.train.resolve.kernels", lambda: Kernels("onednn", "", bfloat16=bfloat16))
+    monkeypatch.setattr("cnncli.train.resolve.kernels", lambda: Backend("onednn", "", bfloat16=bfloat16))
 
 
 def test_without_matrix_units_it_is_float32_and_no_trial_is_made(tiny, tmp_path, monkeypatch):

@@ -1,16 +1,43 @@
 """Composites: layers made of layers. They wire, and have no arithmetic of their own."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from pydantic import Field, PositiveInt
+from typing_extensions import override
 
 from cnncli.errors import ShapeError
-from cnncli.layers.base import Composite
-from cnncli.layers.shape import Add, Concat
+from cnncli.layers.base import Layer
+from cnncli.layers.joins import Add, Concat
 
 if TYPE_CHECKING:
-    from cnncli.layers import Entries, Paths
-    from cnncli.layers.wiring import Wiring
+    from cnncli.layers import Entries, Paths  # pydantic gets them from `cnncli.layers`, which knows all layers
+
+
+class Wiring(Protocol):
+    """What adds nodes to a graph: the graph's builder. Nodes are known by name."""
+
+    def run(self, entries: Entries, x: str) -> str:
+        """Wire entries one behind the other, starting from node ``x``; the name of the last."""
+
+    def layer(self, layer: Layer, *inputs: str) -> str:
+        """Wire one layer behind ``inputs``; its name."""
+
+    def head(self, entries: Entries, x: str, weight: float) -> None:
+        """Wire an auxiliary classifier behind ``x``: trained with ``weight``, left out afterwards."""
+
+    def scope(self, name: str) -> AbstractContextManager[None]:
+        """Names inside begin with ``name.`` and count for themselves."""
+
+
+class Composite(Layer):
+    """Base class of the layers made of layers."""
+
+    def wire(self, wiring: Wiring, x: str) -> str:
+        """Add this layer's nodes behind node ``x``; the name of the node that ends it."""
+        raise TypeError(f"{self.kind} wires nothing")
 
 
 class Block(Composite):
@@ -24,11 +51,11 @@ class Block(Composite):
     main: ClassVar[str | None] = "layers"
     words: ClassVar[tuple[str, ...]] = ("sequential", "sequence", "group")
 
-    layers: "Entries" = Field(description="the layers, in order")
+    layers: Entries = Field(description="the layers, in order")
     of: str = Field("block", description="the user's block this came from, for its name", min_length=1)
 
-    def wire(self, wiring: "Wiring", x: str) -> str:
-        """One after the other."""
+    @override
+    def wire(self, wiring: Wiring, x: str) -> str:
         return wiring.run(self.layers, x)
 
 
@@ -41,10 +68,10 @@ class Repeat(Composite):
     """
 
     times: PositiveInt = Field(le=10_000, description="number of copies")
-    layers: "Entries" = Field(description="the layers of one copy")
+    layers: Entries = Field(description="the layers of one copy")
 
-    def wire(self, wiring: "Wiring", x: str) -> str:
-        """Copy behind copy."""
+    @override
+    def wire(self, wiring: Wiring, x: str) -> str:
         for copy in range(1, self.times + 1):
             with wiring.scope(str(copy)):
                 x = wiring.run(self.layers, x)
@@ -62,11 +89,11 @@ class Residual(Composite):
     main: ClassVar[str | None] = "layers"
     words: ClassVar[tuple[str, ...]] = ("skip", "resblock", "residual_block")
 
-    layers: "Entries" = Field(description="the residual path")
-    shortcut: "Entries" = Field((), description="layers of the shortcut, where it must change the shape")
+    layers: Entries = Field(description="the residual path")
+    shortcut: Entries = Field((), description="layers of the shortcut, where it must change the shape")
 
-    def wire(self, wiring: "Wiring", x: str) -> str:
-        """Both paths, then their sum."""
+    @override
+    def wire(self, wiring: Wiring, x: str) -> str:
         deep = wiring.run(self.layers, x)
         return wiring.layer(Add(), deep, wiring.run(self.shortcut, x))
 
@@ -82,11 +109,11 @@ class Branches(Composite):
     main: ClassVar[str | None] = "paths"
     words: ClassVar[tuple[str, ...]] = ("parallel", "inception")
 
-    paths: "Paths" = Field(description="lists of layers")
+    paths: Paths = Field(description="lists of layers")
     join: Literal["concat", "add"] = Field("concat", description="how the paths meet")
 
-    def wire(self, wiring: "Wiring", x: str) -> str:
-        """Every path, then the join."""
+    @override
+    def wire(self, wiring: Wiring, x: str) -> str:
         if not self.paths:
             raise ShapeError("has no paths", "Give at least one list of layers.")
         ends = [wiring.run(path, x) for path in self.paths]
@@ -104,10 +131,10 @@ class Aux(Composite):
 
     words: ClassVar[tuple[str, ...]] = ("auxiliary", "aux_head", "side")
 
-    layers: "Entries" = Field(description="the side, down to its outputs")
+    layers: Entries = Field(description="the side, down to its outputs")
     weight: float = Field(0.3, gt=0, description="its share of the training loss")
 
-    def wire(self, wiring: "Wiring", x: str) -> str:
-        """The side; x goes on."""
+    @override
+    def wire(self, wiring: Wiring, x: str) -> str:
         wiring.head(self.layers, x, self.weight)
         return x

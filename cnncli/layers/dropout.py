@@ -1,10 +1,17 @@
-"""Regularisation: noise in training, nothing at test."""
+"""Dropout: noise in training, nothing at test."""
 
-from typing import Any, ClassVar, Literal
+from __future__ import annotations
+
+from typing import ClassVar, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
-from cnncli.layers.base import Context, Layer, Variables
+from cnncli.layers.base import Array, Call, Layer
+from cnncli.lazy import lazy_imports
+
+with lazy_imports():
+    from cnncli.ops import random
 
 
 class Dropout(Layer):
@@ -24,14 +31,8 @@ class Dropout(Layer):
         "unit", description="zeroed at a time; channel: a whole map (spatial dropout); example: all (stochastic depth)"
     )
 
-    def apply(self, variables: Variables, x: Any, ctx: Context) -> tuple[Any, dict[str, Any]]:
-        """(B, ...) -> the same."""
-        import jax
-        import jax.numpy as jnp
-
-        if not ctx.train or self.rate == 0:
-            return x, {}
-        ones = (1,) * (x.ndim - 2)
-        shapes = {"unit": x.shape, "channel": (x.shape[0], *ones, x.shape[-1]), "example": (x.shape[0], *ones, 1)}
-        kept = jax.random.bernoulli(ctx.key, 1 - self.rate, shapes[self.per])
-        return jnp.where(kept, x / (1 - self.rate), jnp.zeros((), x.dtype)), {}
+    @override
+    def forward(self, call: Call, x: Array) -> Array:
+        if call.key is None or self.rate == 0:
+            return x
+        return random.dropout(call.key, x, self.rate, self.per)
