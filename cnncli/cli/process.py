@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import typer
@@ -28,7 +29,7 @@ def run() -> int:
     output = open_streams()
     from cnncli.cli.app import app
 
-    code = _exit_code(lambda: app(prog_name="cnn", standalone_mode=False))
+    code = _exit_code(partial(app, prog_name="cnn", standalone_mode=False))
     # What is left is JAX's own cleaning up: it would answer Ctrl-C with a traceback.
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     if output is not None:

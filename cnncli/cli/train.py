@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,8 @@ from cnncli.cli.output import JsonOption, next_line, print_json
 from cnncli.errors import printable
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from cnncli.train.events import Events, Outcome
 
 
@@ -41,35 +44,42 @@ def train(
         loaded = load(find_config(config), overrides)  # before JAX: errors are quick
     else:
         require_overrides(given)
+    from cnncli.report.console import make_console
     from cnncli.train import trainer
 
-    if loaded is None:
-        _run(lambda events: trainer.resume(Path(resume or ""), given, events), quiet, json)
-    else:
-        _run(lambda events: trainer.train(loaded, Path(runs), events), quiet, json)
+    console = make_console(stderr=json or quiet)
+    with _listener(console, quiet) as events:
+        if loaded is None:
+            outcome = trainer.resume(Path(resume or ""), given, events)
+        else:
+            outcome = trainer.train(loaded, Path(runs), events)
+    _report(outcome, console, quiet, json)
 
 
-def _run(action: Callable[[Events], Outcome], quiet: bool, json: bool) -> None:
-    """Train with a console that listens, then draw the curves and name the next command."""
-    from cnncli.report.console import make_console
+@contextmanager
+def _listener(console: Console, quiet: bool) -> Iterator[Events]:
+    """What prints while training goes on; and the next command if it is interrupted."""
     from cnncli.report.training import NotesConsole, TrainingConsole
     from cnncli.train.interrupts import Interrupted
 
-    console = make_console(stderr=json or quiet)
     events = NotesConsole(console) if quiet else TrainingConsole(console)
     try:
-        outcome = action(events)
-    except Interrupted as wish:
+        yield events
+    except Interrupted as stopped:
         events.close()
         if events.run is None:
-            console.print(f"stopped ({wish}) before the run began")
+            console.print(f"stopped ({stopped}) before the run began")
         else:
-            console.print(f"stopped ({wish}); everything up to here is saved")
-            command = ("eval",) if wish.trained else ("train", "--resume")
+            console.print(f"stopped ({stopped}); everything up to here is saved")
+            command = ("eval",) if stopped.trained else ("train", "--resume")
             console.print(next_line(*command, str(events.run)))
-        raise typer.Exit(wish.exit_code) from None
+        raise typer.Exit(stopped.exit_code) from None
     finally:
         events.close()
+
+
+def _report(outcome: Outcome, console: Console, quiet: bool, json: bool) -> None:
+    """Draw the curves and name the next command."""
     from cnncli.report.plots import curves
     from cnncli.runs.directory import Run
     from cnncli.runs.files import writing
