@@ -65,10 +65,9 @@ def free_memory(device: jax.Device) -> int | None:
     return figures["bytes_limit"] - figures["bytes_in_use"] if figures else available_memory()
 
 
-def auto_limit(device: jax.Device) -> int | None:
-    """Bytes of a device that an automatic batch may fill; None if they are not known."""
-    free = free_memory(device)
-    return None if free is None else int((CPU_SHARE if device.platform == "cpu" else SHARE) * free)
+def auto_share(device: jax.Device) -> float:
+    """Share of a device's free memory that an automatic batch may fill."""
+    return CPU_SHARE if device.platform == "cpu" else SHARE
 
 
 def warning(need: Estimate, images: int, free: int | None) -> str:

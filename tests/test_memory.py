@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -160,10 +161,10 @@ def test_auto_is_the_largest_power_of_two_recorded_and_used_by_resume(tiny, tmp_
 def test_auto_leaves_an_epoch_its_steps(tiny, monkeypatch, images, size):
     loaded, heard = tiny("train.batch_size=auto"), Heard()
     split = Split(np.zeros((images, 8, 8, 1), np.uint8), np.zeros(images, np.int32))
-    monkeypatch.setattr(resolve, "_program_bytes", lambda *_: 0)
+    monkeypatch.setattr(resolve, "_program_bytes", lambda setup: 0)
     monkeypatch.setattr(memory, "available_memory", lambda: 1 << 40)
     data = Data(Dataset(tuple(map(str, range(10))), split), "", (8, 8, 1))
-    assert resolve.resolve_batch_size(loaded, data, {}, heard) == size
+    assert resolve.resolve_batch_size(loaded, partial(Setup, data=data, constants={}), heard) == size
     assert f"{-(-images // size):,} steps an epoch" in heard.notes[0]
 
 
@@ -171,15 +172,15 @@ def test_auto_is_less_where_less_is_free_and_halved_where_the_program_takes_more
     loaded, heard = tiny("train.batch_size=auto"), Heard()
     data = data_for(loaded, 1299)
     monkeypatch.setattr(memory, "available_memory", lambda: 1_200_000)
-    monkeypatch.setattr(resolve, "_program_bytes", lambda loaded, *_: 1000 * loaded.config.train.batch_size)
+    monkeypatch.setattr(resolve, "_program_bytes", lambda setup: 1000 * setup.config.train.batch_size)
     monkeypatch.setattr(resolve, "EPOCH_STEPS", 1)
     may = memory.CPU_SHARE * 1_200_000
     guess = Setup(resolve.with_train(loaded, batch_size=1), data, {}).memory.largest(int(may))
     assert 64 <= guess < 1024
-    chosen = resolve.resolve_batch_size(loaded, data, {}, heard)
+    chosen = resolve.resolve_batch_size(loaded, partial(Setup, data=data, constants={}), heard)
     assert chosen == min(guess, 1 << int(may / 1000).bit_length() - 1)
-    monkeypatch.setattr(resolve, "_program_bytes", lambda loaded, *_: 5000 * loaded.config.train.batch_size)
-    assert resolve.resolve_batch_size(loaded, data, {}, heard) == 64
+    monkeypatch.setattr(resolve, "_program_bytes", lambda setup: 5000 * setup.config.train.batch_size)
+    assert resolve.resolve_batch_size(loaded, partial(Setup, data=data, constants={}), heard) == 64
     assert any(note.startswith("batch_size: 128 would take 0.6 MB") for note in heard.notes)
 
 

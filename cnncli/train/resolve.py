@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,10 @@ import numpy as np
 from cnncli import memory
 from cnncli.config.load import Loaded
 from cnncli.data.files import in_bytes
-from cnncli.data.preprocess import Constants
 from cnncli.errors import MachineError
 from cnncli.native.library import kernels
 from cnncli.train.devices import placement
 from cnncli.train.events import Events
-from cnncli.train.prepare import Data
 from cnncli.train.setup import Setup
 
 if TYPE_CHECKING:
@@ -25,7 +24,10 @@ if TYPE_CHECKING:
 EPOCH_STEPS = 50  # at least, with an automatic batch: few steps learn little
 SMALLEST, LARGEST = 16, 1024  # automatic batch: smaller ones leave cores idle, larger ones learn worse at the same rate
 TRIAL_EPOCHS, TRIAL_STEPS = 2, 300  # the shorter of both
+ANY_POWER_OF_TWO = 1 << 20  # a batch that as many devices divide as divide any large one
 WORSE = 0.05  # by which share of float32's loss bfloat16 may be worse
+
+MakeSetup = Callable[[Loaded], Setup]
 
 
 def with_train(loaded: Loaded, **values: Any) -> Loaded:
@@ -34,28 +36,28 @@ def with_train(loaded: Loaded, **values: Any) -> Loaded:
     return replace(loaded, config=loaded.config.model_copy(update={"train": train}))
 
 
-def resolve_auto(loaded: Loaded, data: Data, constants: Constants, events: Events) -> Loaded:
+def resolve_auto(loaded: Loaded, make_setup: MakeSetup, events: Events) -> Loaded:
     """The config without ``auto``. Each choice and its reason is told."""
     if loaded.config.train.batch_size == "auto":
-        loaded = with_train(loaded, batch_size=resolve_batch_size(loaded, data, constants, events))
+        loaded = with_train(loaded, batch_size=resolve_batch_size(loaded, make_setup, events))
     if loaded.config.train.precision == "auto":
-        loaded = with_train(loaded, precision=resolve_precision(loaded, data, constants, events))
+        loaded = with_train(loaded, precision=resolve_precision(loaded, make_setup, events))
     return loaded
 
 
-def resolve_batch_size(loaded: Loaded, data: Data, constants: Constants, events: Events) -> int:
+def resolve_batch_size(loaded: Loaded, make_setup: MakeSetup, events: Events) -> int:
     """The largest power of two that is estimated to fit into free memory, but at most ``LARGEST``.
 
     It leaves an epoch ``EPOCH_STEPS`` steps; ``SMALLEST`` is always allowed. While the compiled program takes more
     than may be filled, it is halved.
     """
-    count, device = len(data.dataset.train), placement("auto").device
-    free, limit = memory.free_memory(device), memory.auto_limit(device)
+    probe = make_setup(with_train(loaded, batch_size=ANY_POWER_OF_TWO))
+    count, need, free = probe.order.count, probe.memory, probe.free_memory
     size = 1 << (min(max(count // EPOCH_STEPS, min(SMALLEST, count)), LARGEST).bit_length() - 1)
-    need = Setup(with_train(loaded, batch_size=size), data, constants).memory
-    if limit is not None:
+    if free is not None:
+        limit = int(memory.auto_share(probe.place.device) * free)
         size = min(need.largest(limit), size)
-        while size and (took := _program_bytes(with_train(loaded, batch_size=size), data, constants)) > limit:
+        while size and (took := _program_bytes(make_setup(with_train(loaded, batch_size=size)))) > limit:
             events.note(f"batch_size: {size} would take {in_bytes(took)}, {in_bytes(limit)} may be filled")
             size //= 2
     if not size:
@@ -66,20 +68,17 @@ def resolve_batch_size(loaded: Loaded, data: Data, constants: Constants, events:
     return size
 
 
-def _program_bytes(loaded: Loaded, data: Data, constants: Constants) -> int:
+def _program_bytes(setup: Setup) -> int:
     """What the compiled training step takes."""
-    setup = Setup(loaded, data, constants)
     return memory.program_bytes(setup.compile(setup.init_state()))
 
 
-def resolve_precision(loaded: Loaded, data: Data, constants: Constants, events: Events) -> str:
+def resolve_precision(loaded: Loaded, make_setup: MakeSetup, events: Events) -> str:
     """bfloat16 where the hardware multiplies it faster and a trial from the same start learns as well with it."""
-    device = placement(loaded.config.train.batch_size).device
-    reason = _no_hardware(device)
-    good = False
+    good, reason = False, _no_hardware(placement(loaded.config.train.batch_size).device)
     if not reason:
-        trials = (with_train(loaded, precision=name) for name in ("float32", "bfloat16"))
-        good, reason = agree(*(_trial(Setup(trial, data, constants)) for trial in trials))
+        trials = (make_setup(with_train(loaded, precision=precision)) for precision in ("float32", "bfloat16"))
+        good, reason = agree(*map(_trial, trials))
     precision = "bfloat16" if good else "float32"
     events.note(f"precision: auto is {precision}: {reason}")
     return precision

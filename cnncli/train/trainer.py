@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -40,7 +41,8 @@ def train(loaded: Loaded, root: Path, events: Events) -> Outcome:
         constants = fit_constants(loaded.config, data.dataset.train)
 
         # Model, optimizer, programs
-        setup = Setup(resolve_auto(loaded, data, constants, events), data, constants)
+        make_setup = functools.partial(Setup, data=data, constants=constants)
+        setup = make_setup(resolve_auto(loaded, make_setup, events))
         require_space(root, setup.most_checkpoints * setup.checkpoint_bytes)
 
         # Run folder and first state; a stop request waits until there is a checkpoint to resume from
