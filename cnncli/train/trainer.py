@@ -145,8 +145,8 @@ class Trainer:
                     else:
                         self.events.compiling()
                         self.setup.compile(self.state)
-                        self.events.compiled(self.setup.compile_seconds)
                         with self.stop.deferred():
+                            self.events.compiled(self.setup.compile_seconds)
                             self._run_epochs()
                     done = True
                 except Diverged as diverged:
