@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Loss(Spec):
-    """Base. ``undoes``: the kind of a final layer it wants the inputs of, which is the stable form."""
+    """Base. ``logits_of``: the kind of final layer whose inputs (the logits) it takes, for numerical stability."""
 
     family: ClassVar[str] = "loss"
-    undoes: ClassVar[str] = ""
+    logits_of: ClassVar[str] = ""
     one_output: ClassVar[bool] = False  # two classes may share one output
 
     def widths(self, classes: int) -> tuple[int, ...]:
@@ -48,10 +48,10 @@ class CrossEntropy(Loss):
     Example: `cross_entropy: {label_smoothing: 0.1}`
     """
 
-    words: ClassVar[tuple[str, ...]] = (
+    aliases: ClassVar[tuple[str, ...]] = (
         "crossentropy", "softmax_cross_entropy", "categorical_crossentropy", "nll", "ce",
     )  # fmt: skip
-    undoes: ClassVar[str] = "softmax"
+    logits_of: ClassVar[str] = "softmax"
 
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="share of the target spread evenly over all classes (Szegedy et al. 2016)"
@@ -82,9 +82,9 @@ class Focal(Loss):
     Example: `focal: {gamma: 2}`
     """
 
-    main: ClassVar[str | None] = "gamma"
-    words: ClassVar[tuple[str, ...]] = ("focal_loss",)
-    undoes: ClassVar[str] = "softmax"
+    shorthand: ClassVar[str | None] = "gamma"
+    aliases: ClassVar[tuple[str, ...]] = ("focal_loss",)
+    logits_of: ClassVar[str] = "softmax"
 
     gamma: NonNegativeFloat = Field(2.0, description="0: cross-entropy; larger: easy examples count less")
 
@@ -107,7 +107,7 @@ class MeanSquaredError(Loss):
     """
 
     kind: ClassVar[str] = "mse"
-    words: ClassVar[tuple[str, ...]] = ("mean_squared_error", "l2", "euclidean", "quadratic")
+    aliases: ClassVar[tuple[str, ...]] = ("mean_squared_error", "l2", "euclidean", "quadratic")
     one_output: ClassVar[bool] = True
 
     def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
@@ -135,8 +135,8 @@ class BinaryCrossEntropy(Loss):
     Example: `binary_cross_entropy`
     """
 
-    words: ClassVar[tuple[str, ...]] = ("bce", "binary_crossentropy", "sigmoid_cross_entropy", "log_loss")
-    undoes: ClassVar[str] = "sigmoid"
+    aliases: ClassVar[tuple[str, ...]] = ("bce", "binary_crossentropy", "sigmoid_cross_entropy", "log_loss")
+    logits_of: ClassVar[str] = "sigmoid"
     one_output: ClassVar[bool] = True
 
     def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
@@ -161,7 +161,7 @@ class Hinge(Loss):
     Example: `hinge`
     """
 
-    words: ClassVar[tuple[str, ...]] = ("svm", "margin", "multi_margin", "hinge_loss")
+    aliases: ClassVar[tuple[str, ...]] = ("svm", "margin", "multi_margin", "hinge_loss")
     one_output: ClassVar[bool] = True
 
     def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
@@ -191,8 +191,8 @@ class RbfMap(Loss):
     Example: `rbf_map: {j: 0.1}`
     """
 
-    main: ClassVar[str | None] = "j"
-    words: ClassVar[tuple[str, ...]] = ("map", "lenet_loss", "rbf_loss")
+    shorthand: ClassVar[str | None] = "j"
+    aliases: ClassVar[tuple[str, ...]] = ("map", "lenet_loss", "rbf_loss")
 
     j: float = Field(0.1, gt=0, description="the constant of the rubbish class, in squared distance")
 

@@ -39,8 +39,8 @@ class Sgd(Optimizer):
     Example: `sgd: {lr: 0.05, momentum: 0.9}`
     """
 
-    main: ClassVar[str | None] = "lr"
-    words: ClassVar[tuple[str, ...]] = ("momentum", "nesterov", "gradient_descent")
+    shorthand: ClassVar[str | None] = "lr"
+    aliases: ClassVar[tuple[str, ...]] = ("momentum", "nesterov", "gradient_descent")
 
     momentum: float = Field(0.0, ge=0, lt=1, description="share of the last update kept")
     nesterov: bool = Field(False, description="look ahead along the momentum")
@@ -169,7 +169,7 @@ class OptaxOptimizer(Optimizer):
     Example: `adamw: {lr: 0.001, weight_decay: 0.01}`
     """
 
-    main: ClassVar[str | None] = "lr"
+    shorthand: ClassVar[str | None] = "lr"
 
     def build(self, rate: "Rate", decays: Callable[[Any], Any]) -> "optax.GradientTransformation":
         """The Optax function called."""

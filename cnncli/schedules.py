@@ -60,13 +60,13 @@ class Schedule(Spec):
         raise TypeError(f"{self.kind} has no rate")
 
 
-class Constant(Schedule):
+class ConstantSchedule(Schedule):
     """The same learning rate throughout.
 
     Example: `constant`
     """
 
-    words: ClassVar[tuple[str, ...]] = ("none", "fixed")
+    aliases: ClassVar[tuple[str, ...]] = ("none", "fixed")
 
     def after_warmup(self, lr: float, span: Span) -> Rate:
         """Lr."""
@@ -75,14 +75,14 @@ class Constant(Schedule):
         return optax.constant_schedule(lr)
 
 
-class Step(Schedule):
+class StepSchedule(Schedule):
     """Times ``factor`` at each of the times in ``at``, which count from the start of training.
 
     Example: `step: {at: [50 %, 75 %], factor: 0.1}`
     """
 
-    main: ClassVar[str | None] = "at"
-    words: ClassVar[tuple[str, ...]] = ("multistep", "multi_step", "piecewise", "step_lr")
+    shorthand: ClassVar[str | None] = "at"
+    aliases: ClassVar[tuple[str, ...]] = ("multistep", "multi_step", "piecewise", "step_lr")
 
     at: sequence(Duration) = Field(description="when the rate drops")  # type: ignore[valid-type]
     factor: float = Field(0.1, gt=0, description="what it is multiplied by")
@@ -96,13 +96,13 @@ class Step(Schedule):
         return optax.piecewise_constant_schedule(lr, drops)
 
 
-class Exponential(Schedule):
+class ExponentialSchedule(Schedule):
     """Times ``factor`` over every ``every``, continuously.
 
     Example: `exponential: {factor: 0.9, every: 1 epoch}`
     """
 
-    main: ClassVar[str | None] = "factor"
+    shorthand: ClassVar[str | None] = "factor"
 
     factor: float = Field(gt=0, description="what the rate is multiplied by")
     every: LongDuration = Field("1 epoch", description="how long that takes")
@@ -114,13 +114,13 @@ class Exponential(Schedule):
         return optax.exponential_decay(lr, max(span.steps(self.every), 1), self.factor)
 
 
-class Linear(Schedule):
+class LinearSchedule(Schedule):
     """In a line down to ``end`` times the learning rate.
 
     Example: `linear`
     """
 
-    main: ClassVar[str | None] = "end"
+    shorthand: ClassVar[str | None] = "end"
 
     end: float = Field(0.0, ge=0, le=1, description="the last rate as a share of the first")
 
@@ -131,14 +131,14 @@ class Linear(Schedule):
         return optax.linear_schedule(lr, lr * self.end, span.rest)
 
 
-class Cosine(Schedule):
+class CosineSchedule(Schedule):
     """Half a cosine down to ``end`` times the learning rate. Loshchilov and Hutter 2017.
 
     Example: `cosine: {warmup: 5 %}`
     """
 
-    main: ClassVar[str | None] = "end"
-    words: ClassVar[tuple[str, ...]] = ("cosine_annealing", "cosine_decay")
+    shorthand: ClassVar[str | None] = "end"
+    aliases: ClassVar[tuple[str, ...]] = ("cosine_annealing", "cosine_decay")
 
     end: float = Field(0.0, ge=0, le=1, description="the last rate as a share of the first")
 
@@ -149,7 +149,7 @@ class Cosine(Schedule):
         return optax.cosine_decay_schedule(lr, span.rest, self.end)
 
 
-class OneCycle(Schedule):
+class OneCycleSchedule(Schedule):
     """Up to the learning rate and down again, in half a cosine each. Smith and Topin 2018.
 
     PyTorch's OneCycleLR step for step, with its defaults, but for the momentum, which stays as the optimizer has it
@@ -158,8 +158,8 @@ class OneCycle(Schedule):
     Example: `one_cycle: {peak: 0.3}`
     """
 
-    main: ClassVar[str | None] = "peak"
-    words: ClassVar[tuple[str, ...]] = ("onecycle", "1cycle", "one_cycle_lr")
+    shorthand: ClassVar[str | None] = "peak"
+    aliases: ClassVar[tuple[str, ...]] = ("onecycle", "1cycle", "one_cycle_lr")
 
     peak: float = Field(0.3, gt=0, lt=1, description="where in training the top is")
     start: float = Field(0.04, gt=0, le=1, description="the first rate as a share of the top")
@@ -181,5 +181,7 @@ class OneCycle(Schedule):
         return rate
 
 
-SCHEDULES = (Constant, Step, Exponential, Linear, Cosine, OneCycle)
+SCHEDULES = (
+    ConstantSchedule, StepSchedule, ExponentialSchedule, LinearSchedule, CosineSchedule, OneCycleSchedule,
+)  # fmt: skip
 AnySchedule = one_of(SCHEDULES)

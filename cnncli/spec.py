@@ -1,6 +1,6 @@
 """What has settings is its own spec: a frozen, strict model whose fields are the YAML's.
 
-A spec is written in three forms: ``name``, ``name: value`` (its main field) or ``name: {field: value, ...}``.
+A spec is written in three forms: ``name``, ``name: value`` (its shorthand field) or ``name: {field: value, ...}``.
 ``one_of(family)`` is the type of a field that holds one spec of a family.
 """
 
@@ -72,19 +72,20 @@ class Settings(BaseModel):
 class Spec(Settings):
     """One choice of a family (a layer, a source, a loss ...).
 
-    ``kind``: its word in YAML. ``main``: the field that may stand alone. ``words``: what others call it.
+    ``kind``: its word in YAML, by default the class's name without its family. ``shorthand``: the field that may stand
+    alone. ``aliases``: what others call it.
     """
 
     family: ClassVar[str] = "spec"
     kind: ClassVar[str] = "spec"
-    main: ClassVar[str | None] = None
-    words: ClassVar[tuple[str, ...]] = ()
+    shorthand: ClassVar[str | None] = None
+    aliases: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         if "kind" not in cls.__dict__:
-            cls.kind = snake_case(cls.__name__)
+            cls.kind = snake_case(cls.__name__).removesuffix(f"_{cls.family}")
 
     @classmethod
     def from_yaml(cls, value: Any) -> Self:
@@ -92,13 +93,13 @@ class Spec(Settings):
         inner = value[cls.kind] if isinstance(value, dict) else None
         if inner is None or isinstance(inner, dict):
             return cls.model_validate(inner or {})
-        if cls.main is None:
+        if cls.shorthand is None:
             names = ", ".join(info.alias or name for name, info in cls.model_fields.items())
             hint = OTHERWISE.get(cls.kind)
             hint = f"Did you mean {hint}?" if hint else f"Fields: {names}." if names else "It has no fields."
             raise PydanticCustomError("no_main", "{kind} takes no bare value, got {got}",
                                       {"kind": cls.kind, "got": describe(inner), "hint": hint})  # fmt: skip
-        return cls.model_validate({cls.main: inner})
+        return cls.model_validate({cls.shorthand: inner})
 
     def to_yaml(self) -> Any:
         """In the ``name: {every field}`` form."""
@@ -186,7 +187,7 @@ class Choice:
 
     def hint(self, kind: str) -> str:
         """Which member was meant by an unknown word. Takes a while: only for errors that are shown."""
-        words = {word: name for name, member in self.members.items() for word in member.words}
+        words = {word: name for name, member in self.members.items() for word in member.aliases}
         hint = did_you_mean(kind, list(self.members), words)
         return f"{hint} `cnn layers` lists all." if " more." in hint else hint
 

@@ -156,14 +156,14 @@ def _predict_seconds(setup: Setup, state: TrainState) -> float:
 
 def _layers(setup: Setup, state: TrainState, size: int, progress: Callable[[str, int], None]) -> list[LayerTime]:
     """Every layer of the training step, on one device and ``size`` images. Layers that are alike are timed once."""
-    graph, undone = setup.model.graph, setup.config.train.loss.undoes
+    graph, logits_of = setup.model.graph, setup.config.train.loss.logits_of
     taught = _taught(graph)
     ends = {graph.output.name, *(head.end for head in graph.heads)}
     found: dict[Any, LayerTime] = {}
     times = []
     for done, node in enumerate(graph.nodes):
         progress(node.name, done)
-        left_out = node.layer.kind == undone and node.name in ends  # the loss trains what goes into it
+        left_out = node.layer.kind == logits_of and node.name in ends  # the loss trains what goes into it
         by_input = not left_out and any(name in taught for name in node.inputs)
         alike = (repr(node.layer), node.in_shapes, by_input)
         if alike not in found:

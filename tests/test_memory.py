@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from cnncli import memory
+from cnncli.bundled import bundled_configs
 from cnncli.config.load import load
 from cnncli.data.base import Dataset, Split
 from cnncli.errors import MachineError
 from cnncli.memory import Estimate, estimate
-from cnncli.shipped import shipped
 from cnncli.train import resolve
 from cnncli.train.events import Events
 from cnncli.train.prepare import Data, fit_constants
@@ -55,7 +55,7 @@ def data_for(loaded, count=512):
     ],
 )
 def test_the_estimate_is_within_its_factor_of_the_compiled_program(name, overrides):
-    loaded = load(shipped()[name], overrides)
+    loaded = load(bundled_configs()[name], overrides)
     data = data_for(loaded)
     constants = fit_constants(loaded.config, data.dataset.train)
     setup = Setup(loaded, data, constants)

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import jit, network
 
 from cnncli.optimizers import Optimizers
 from cnncli.train.step import LearningRate, TrainData, init_state, init_weights, make_optimizer, make_train_steps
+from tests.helpers.networks import jit, network
 
 LAYERS = "[{fc: 3}, tanh, {fc: 2}, softmax]"
 STEPS, TOTAL = 5, 10
@@ -153,8 +153,8 @@ def test_ema_is_the_moving_average_of_the_weights_and_what_ships(tmp_path):
             average[name] = 0.8 * average[name] + 0.2 * np.asarray(state.params[name])
             np.testing.assert_allclose(state.ema[name], average[name], rtol=1e-5, atol=1e-7)
             np.testing.assert_array_equal(state.params[name], other.params[name])  # it does not feed back
-        assert state.shipped.params is state.ema
-        assert other.shipped.params is other.params
+        assert state.eval_weights.params is state.ema_params
+        assert other.eval_weights.params is other.params
 
 
 def test_decay_touches_kernels_only(tmp_path):

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from cnncli.config.reader import Node
+from cnncli.config.reader import YamlNode
 from cnncli.errors import Problem
 from cnncli.layers import LAYERS
 from cnncli.spec import describe, did_you_mean
@@ -30,11 +30,11 @@ class Definition:
     """One block: its parameters with their defaults (None: must be given) and its layers as written."""
 
     name: str
-    params: dict[str, Node | None]
-    layers: Node
+    params: dict[str, YamlNode | None]
+    layers: YamlNode
 
 
-def expand_blocks(root: Node) -> tuple[Node, list[Problem]]:
+def expand_blocks(root: YamlNode) -> tuple[YamlNode, list[Problem]]:
     """The config without ``blocks:``, every use of one written out; and what was wrong."""
     if "blocks" not in root.value:
         return root, []
@@ -58,7 +58,7 @@ class _Writer:
     values: int = 0
     stopped: bool = False
 
-    def write(self, node: Node, depth: int) -> Node:
+    def write(self, node: YamlNode, depth: int) -> YamlNode:
         """``node`` with every use of a block below it written out."""
         self.values += 1
         if depth > MAX_DEPTH or self.values > MAX_VALUES:
@@ -70,21 +70,21 @@ class _Writer:
             return node.having(written)
         return node
 
-    def _stopped(self, node: Node, depth: int) -> Node:
+    def _stopped(self, node: YamlNode, depth: int) -> YamlNode:
         much = f"over {MAX_VALUES:,} values" if depth <= MAX_DEPTH else f"values nested more than {MAX_DEPTH} deep"
         if not self.stopped:
             self._problem(node, f"the blocks write out to {much}")
         self.stopped = True
         return node.having(None)
 
-    def _item(self, item: Node, depth: int) -> Node:
+    def _item(self, item: YamlNode, depth: int) -> YamlNode:
         if self.stopped:
             return item.having(None)
         keys = item.value if isinstance(item.value, dict) else [item.value] if isinstance(item.value, str) else []
         name = next((key for key in keys if key in self.definitions), None)
         return self._use(self.definitions[name], item, depth) if name else self.write(item, depth)
 
-    def _use(self, block: Definition, item: Node, depth: int) -> Node:
+    def _use(self, block: Definition, item: YamlNode, depth: int) -> YamlNode:
         """One use. Beside its arguments the entry may hold a name and from."""
         others = dict(item.value) if isinstance(item.value, dict) else {block.name: item.having(None)}
         given = others.pop(block.name)
@@ -96,19 +96,19 @@ class _Writer:
         self.inside.append(block.name)
         body = self.write(body, depth + 2)
         self.inside.pop()
-        fields = {"layers": body, "of": Node(block.name, item.place, item.path)}
-        inner = Node(fields, given.place, given.path, dict.fromkeys(fields, given.place), given.note)
+        fields = {"layers": body, "of": YamlNode(block.name, item.place, item.path)}
+        inner = YamlNode(fields, given.place, given.path, dict.fromkeys(fields, given.place), given.note)
         keys = {**item.keys, "block": item.keys.get(block.name, item.place)}
-        return Node({"block": inner, **others}, item.place, item.path, keys, item.note)
+        return YamlNode({"block": inner, **others}, item.place, item.path, keys, item.note)
 
-    def _arguments(self, block: Definition, given: Node, note: str) -> dict[str, Node]:
+    def _arguments(self, block: Definition, given: YamlNode, note: str) -> dict[str, YamlNode]:
         """A value for every parameter: the given one, or the default, which may speak of parameters before it."""
         values = self._named(block, given)
         for key in (key for key in values if key not in block.params):
             hint = did_you_mean(key, list(block.params)) or "It takes none."
             place = given.keys.get(key, given.place)
             self.problems.append(Problem(f"{block.name} has no parameter '{key}'{given.note}", place, given.path, hint))
-        arguments: dict[str, Node] = {}
+        arguments: dict[str, YamlNode] = {}
         for key, default in block.params.items():
             if key in values:
                 arguments[key] = values[key]
@@ -119,7 +119,7 @@ class _Writer:
                 arguments[key] = given.having(None)
         return arguments
 
-    def _named(self, block: Definition, given: Node) -> dict[str, Node]:
+    def _named(self, block: Definition, given: YamlNode) -> dict[str, YamlNode]:
         """The arguments by name: one value by itself is the first parameter's."""
         if given.value is None or isinstance(given.value, dict):
             return given.value or {}
@@ -128,11 +128,11 @@ class _Writer:
         self._problem(given, f"{block.name} takes no parameters, got {describe(given.value)}")
         return {}
 
-    def _problem(self, node: Node, message: str) -> None:
+    def _problem(self, node: YamlNode, message: str) -> None:
         self.problems.append(Problem(message + node.note, node.place, node.path))
 
 
-def _fill(node: Node, arguments: dict[str, Node], note: str) -> Node:
+def _fill(node: YamlNode, arguments: dict[str, YamlNode], note: str) -> YamlNode:
     """A copy of a block's body with arguments for ``$parameters``."""
     if isinstance(node.value, str) and node.value.startswith("$") and node.value[1:] in arguments:
         argument = arguments[node.value[1:]]
@@ -144,7 +144,7 @@ def _fill(node: Node, arguments: dict[str, Node], note: str) -> Node:
     return node.having(node.value, note)
 
 
-def _definitions(blocks: Node, problems: list[Problem]) -> dict[str, Definition]:
+def _definitions(blocks: YamlNode, problems: list[Problem]) -> dict[str, Definition]:
     if not isinstance(blocks.value, dict):
         problems.append(Problem(f"expected a mapping of blocks, got {describe(blocks.value)}", blocks.place, "blocks",
                                 "Write blocks: {name: {params: [...], layers: [...]}}."))  # fmt: skip
@@ -153,7 +153,7 @@ def _definitions(blocks: Node, problems: list[Problem]) -> dict[str, Definition]
     return {block.name: block for block in found if block}
 
 
-def _definition(name: str, node: Node, blocks: Node, problems: list[Problem]) -> Definition | None:
+def _definition(name: str, node: YamlNode, blocks: YamlNode, problems: list[Problem]) -> Definition | None:
     place = blocks.keys[name]
     if not _NAME.fullmatch(name) or name in _TAKEN:
         what = "is a word of its own" if name in _TAKEN else "is not a name"
@@ -175,9 +175,9 @@ def _definition(name: str, node: Node, blocks: Node, problems: list[Problem]) ->
     return Definition(name, params, node.value["layers"])
 
 
-def _params(node: Node | None, problems: list[Problem]) -> dict[str, Node | None] | None:
+def _params(node: YamlNode | None, problems: list[Problem]) -> dict[str, YamlNode | None] | None:
     """The parameters: ``width`` must be given, ``stride: 1`` has a default."""
-    params: dict[str, Node | None] = {}
+    params: dict[str, YamlNode | None] = {}
     if node is None or node.value is None:
         return params
     if not isinstance(node.value, list):
@@ -197,7 +197,7 @@ def _params(node: Node | None, problems: list[Problem]) -> dict[str, Node | None
     return params
 
 
-def _unknown_parameters(node: Node, params: list[str]) -> Iterator[Node]:
+def _unknown_parameters(node: YamlNode, params: list[str]) -> Iterator[YamlNode]:
     """Every ``$word`` below ``node`` that is no parameter."""
     if isinstance(node.value, str) and node.value.startswith("$") and node.value[1:] not in params:
         yield node

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from cnncli.config.classes import choices, fields, holders
+from cnncli.config.field_lookup import choices, fields, holders
 from cnncli.config.schema import Config
 from cnncli.layers import Entry
 from cnncli.spec import Choice, Spec, plain
@@ -132,14 +132,14 @@ class _Writer:
         })  # fmt: skip
 
     def _forms(self, family: Choice, mode: str) -> dict[str, Schema]:
-        """By kind, what may stand behind it: its fields, its main field's value, or nothing."""
+        """By kind, what may stand behind it: its fields, its shorthand's value, or nothing."""
         return {kind: self._form(family, kind, member, mode) for kind, member in family.members.items()}
 
     def _form(self, family: Choice, kind: str, member: type[Spec], mode: str) -> Schema:
         reference = self.define(_name(family.family, kind) + mode, lambda: self.fields(member, mode))
         forms: list[Schema] = [{"$ref": reference}]
-        if member.main and _needed(member) <= {member.main}:
-            forms.append({"$ref": f"{reference}/properties/{member.main}"})
+        if member.shorthand and _needed(member) <= {member.shorthand}:
+            forms.append({"$ref": f"{reference}/properties/{member.shorthand}"})
         if not _needed(member):
             forms.append({"type": "null"})
         return {"description": inspect.cleandoc(member.__doc__ or ""), "anyOf": forms}

@@ -14,7 +14,7 @@ from cnncli.durations import LongDuration, LongTime
 from cnncli.layers import Entries
 from cnncli.losses import AnyLoss, CrossEntropy
 from cnncli.optimizers import AnyOptimizer
-from cnncli.schedules import AnySchedule, Constant
+from cnncli.schedules import AnySchedule, ConstantSchedule
 from cnncli.spec import Settings, check, describe, sequence
 
 RUN_NAME = r"^[^\W_][\w.-]*$"  # letters and digits of any script, then also . _ -
@@ -87,7 +87,7 @@ class TrainSettings(Settings):
         None, description="what an example of each class counts: balanced (rare classes more), or a number per class"
     )
     optimizer: AnyOptimizer = Field(description="sgd, or an Optax optimizer by its name")
-    schedule: AnySchedule = Field(Constant(), description="how the learning rate goes over time")
+    schedule: AnySchedule = Field(ConstantSchedule(), description="how the learning rate goes over time")
     clip_norm: PositiveFloat | None = Field(None, description="longest gradient (global L2 norm); longer are scaled")
     ema: float | None = Field(None, gt=0, lt=1, examples=[0.999], description="decay of a moving average of the "
                               "weights, which is what is evaluated and shipped")  # fmt: skip

@@ -178,7 +178,7 @@ class Cifar10(_Cifar):
     Example: `cifar10`
     """
 
-    words: ClassVar[tuple[str, ...]] = ("cifar", "cifar-10", "cifar_10")
+    aliases: ClassVar[tuple[str, ...]] = ("cifar", "cifar-10", "cifar_10")
 
     # tensorflow_datasets/url_checksums/cifar10.txt
     layout: ClassVar[Layout] = Layout(
@@ -203,7 +203,7 @@ class Cifar100(_Cifar):
     Example: `cifar100`
     """
 
-    words: ClassVar[tuple[str, ...]] = ("cifar-100", "cifar_100")
+    aliases: ClassVar[tuple[str, ...]] = ("cifar-100", "cifar_100")
 
     # tensorflow_datasets/url_checksums/cifar100.txt. Each record: coarse label, fine label, pixels.
     layout: ClassVar[Layout] = Layout(

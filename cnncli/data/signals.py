@@ -22,7 +22,7 @@ class Signals(Source):
     Example: `signals: {count: 2000, length: 128}`
     """
 
-    words: ClassVar[tuple[str, ...]] = ("generated", "synthetic", "waves", "sequences")
+    aliases: ClassVar[tuple[str, ...]] = ("generated", "synthetic", "waves", "sequences")
 
     count: int = Field(2000, ge=40, le=1_000_000, description="number of sequences")
     length: int = Field(128, ge=16, le=65_536, description="values in a sequence")

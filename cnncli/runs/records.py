@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from cnncli.config import wording
+from cnncli.config import messages
 from cnncli.errors import CheckpointError, Place
 
 T = TypeVar("T")
@@ -80,4 +80,4 @@ def validated(adapter: TypeAdapter[T], content: bytes, place: Place) -> T:
         error = found.errors(include_url=False)[0]
     kind, path = error["type"], ".".join(map(str, error["loc"]))
     said = {"missing": "is missing", "extra_forbidden": "is unknown", "json_invalid": "is not JSON"}.get(kind)
-    raise CheckpointError.of(said or wording.message(error), place=place, path=path)
+    raise CheckpointError.of(said or messages.message(error), place=place, path=path)

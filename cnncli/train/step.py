@@ -123,7 +123,7 @@ def make_loss_fn(config: Config, model: Model, classes: int, class_weights: Floa
         return losses.sum() / weights.sum()
 
     def loss_fn(params: Arrays, model_state: Arrays, x: Array, targets: Targets, key: Array) -> Any:
-        outputs, heads, new = model.apply_training(Weights(params, model_state), x, key, undo=loss.undoes)
+        outputs, heads, new = model.apply_training(Weights(params, model_state), x, key, logits_of=loss.logits_of)
         correct = (loss.probabilities(outputs).argmax(-1) == targets.labels).sum(dtype=jnp.int32)
         value = mean_loss(outputs, targets)
         for weight, head in heads:
@@ -185,7 +185,7 @@ def make_forward(config: Config, model: Model) -> Forward:
     def forward(weights: Weights, constants: Constants, images: Array) -> Array:
         x = augment.rest(config.data.augment, images.astype(jnp.float32))
         x = apply_values(config.data.preprocess, constants, x)
-        return model.apply(weights, x, undo=config.train.loss.undoes)[0]
+        return model.apply(weights, x, logits_of=config.train.loss.logits_of)[0]
 
     return forward
 

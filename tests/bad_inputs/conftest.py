@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import Outcome, runner
+
+from tests.helpers.commands import Outcome, runner
 
 CONFIG = """\
 data: {source: digits, preprocess: [standardize]}

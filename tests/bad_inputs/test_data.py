@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import FOREIGN
 from PIL import Image
+
+from tests.helpers.commands import FOREIGN
 
 CONFIG = """\
 data: {{source: {source}, dir: ., validation: 0}}

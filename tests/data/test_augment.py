@@ -14,7 +14,6 @@ import scipy.ndimage
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import jit
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
@@ -29,6 +28,7 @@ from cnncli.data.preprocess import Steps, apply_values, shape_after
 from cnncli.data.preprocess import fit as fit_values
 from cnncli.errors import ShapeError
 from cnncli.train.step import TrainData, training_batch
+from tests.helpers.networks import jit
 
 few = settings(max_examples=15, deadline=None)
 seeds = st.integers(0, 2**32 - 1)

@@ -6,12 +6,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from disk import leaves
-from zygote import Zygote
 
 from cnncli.config.load import load
 from cnncli.train import trainer
 from cnncli.train.events import Events, Outcome
+from tests.helpers.failing_disk import saved_files
+from tests.helpers.fork_server import ForkServer
 
 TINY = """\
 name: tiny
@@ -76,13 +76,13 @@ def one_setup(setup_store, monkeypatch):
 
 @pytest.fixture
 def whole(tiny_run, tmp_path) -> dict[str, bytes]:
-    """What the uninterrupted training leaves."""
-    return leaves(tiny_run(tmp_path / "whole").run)
+    """The saved files of an uninterrupted training."""
+    return saved_files(tiny_run(tmp_path / "whole").run)
 
 
 @pytest.fixture(scope="session")
-def zygote():
+def fork_server():
     """Starts commands quickly, each in a process of its own."""
-    started = Zygote()
+    started = ForkServer()
     yield started
     started.close()

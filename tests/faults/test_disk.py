@@ -5,13 +5,13 @@ import shutil
 import signal
 
 import pytest
-from disk import ERRORS, Disk, Killed, leaves, require_intact
 
 from cnncli.errors import CheckpointError, MachineError
 from cnncli.runs import checkpoint
 from cnncli.train import loop_state, trainer
 from cnncli.train.events import Events
 from cnncli.train.interrupts import Interrupted
+from tests.helpers.failing_disk import ERRORS, Disk, Killed, require_intact, saved_files
 
 
 def count_of(action, root, error=0):
@@ -69,7 +69,7 @@ def test_training_survives_a_failure_at_every_call(tiny_run, whole, tmp_path, er
         require_intact(root / "tiny-1", disk.committed)
         run = finish(root / "tiny-1", tiny_run, root)
         assert run.name == "tiny-1" or not disk.committed
-        assert leaves(run) == whole
+        assert saved_files(run) == whole
         shutil.rmtree(root)
     print(f"{len(calls)} of {total} calls")
     assert total > 80
@@ -109,7 +109,7 @@ def test_resuming_survives_a_failure_at_every_call(tiny_run, whole, tmp_path, mo
         require_words(fail(lambda run=run: resume(run), disk), disk)
         assert max(checkpoint.load(each).state["step"] for each in sound(run)) >= max([4, *disk.committed])
         finish(run, tiny_run, tmp_path)
-        assert leaves(run) == whole
+        assert saved_files(run) == whole
         shutil.rmtree(run)
     print(f"{len(calls)} of {total} calls")
     assert total > 40
@@ -129,8 +129,8 @@ def test_killed_at_any_call_after_the_last_commit_it_keeps_the_same_checkpoints(
         root = tmp_path / str(at)
         assert isinstance(fail(lambda root=root: tiny_run(root), Disk(root, at)), Killed)
         run = root / "tiny-1"
-        half_done += leaves(run) != whole
-        assert leaves(finish(run, tiny_run, root)) == whole
+        half_done += saved_files(run) != whole
+        assert saved_files(finish(run, tiny_run, root)) == whole
         assert not list(run.rglob(".*tmp*"))
     assert half_done > 5
 

@@ -5,7 +5,6 @@ import signal
 
 import numpy as np
 import pytest
-from disk import leaves
 
 from cnncli.config.load import load
 from cnncli.errors import DivergedError
@@ -16,6 +15,7 @@ from cnncli.train.events import Events
 from cnncli.train.health import CHECKS, first_not_finite
 from cnncli.train.interrupts import Interrupted
 from cnncli.train.trainer import resume, train
+from tests.helpers.failing_disk import saved_files
 
 NET = """\
 name: net
@@ -115,7 +115,7 @@ def test_it_goes_back_three_times_at_half_the_rate_and_then_gives_up(net, tmp_pa
 
 @pytest.mark.parametrize("step", [24, *(pytest.param(step, marks=pytest.mark.slow) for step in (15, 30))])
 def test_it_goes_back_the_same_way_after_an_interruption(net, tmp_path, monkeypatch, step):
-    whole = leaves(train(net(*STEEP), tmp_path / "whole", Events()).run)
+    whole = saved_files(train(net(*STEEP), tmp_path / "whole", Events()).run)
     monkeypatch.setattr(loop_state, "LOOK_SECONDS", 0.0)
     with pytest.raises(Interrupted):
         train(net(*STEEP), tmp_path / "parts", Heard(stop_at=step))
@@ -123,7 +123,7 @@ def test_it_goes_back_the_same_way_after_an_interruption(net, tmp_path, monkeypa
     heard = Heard(stop_at=step + 2)
     with pytest.raises(Interrupted):
         resume(run, [], heard)
-    assert leaves(resume(run, [], Events()).run) == whole
+    assert saved_files(resume(run, [], Events()).run) == whole
 
 
 def test_weights_that_are_not_finite_are_not_saved(net, tmp_path):

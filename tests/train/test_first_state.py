@@ -49,15 +49,18 @@ def test_the_first_state_is_what_each_layer_draws_by_itself(loaded):
     assert setup.compile_seconds > 0
     graph, key = setup.model.graph, jax.random.fold_in(jax.random.key(setup.config.seed), INIT)
 
-    def by_layer(key):
-        return {node.name: node.layer.init(jax.random.fold_in(key, name_hash(node.name)), node.in_shape)
-                for node in graph.nodes if node.weights}  # fmt: skip
-
-    drawn = jax.jit(by_layer, compiler_options=QUICKLY)(key)
-    for found, kind in ((state.params, "params"), (state.model_state, "state"), (state.ema_params, "params")):
-        wanted = {
-            f"{node}.{name}": each for node, layer in drawn.items() for name, each in getattr(layer, kind).items()
+    def by_weight(key):
+        return {
+            f"{node}.{name}": weight.init.draw(
+                jax.random.fold_in(jax.random.fold_in(key, name_hash(node)), name_hash(name)), weight.shape, weight.fans
+            )
+            for node, name, weight in graph.weights()
         }
+
+    drawn = jax.jit(by_weight, compiler_options=QUICKLY)(key)
+    for found, trained in ((state.params, True), (state.model_state, False), (state.ema_params, True)):
+        names = [f"{node}.{name}" for node, name, weight in graph.weights() if weight.trained is trained]
+        wanted = {name: drawn[name] for name in names}
         assert found.keys() == wanted.keys()
         for name, array in wanted.items():
             assert np.asarray(found[name]).tobytes() == np.asarray(array).tobytes(), name

@@ -5,10 +5,10 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from cnncli.config import suggest, wording
+from cnncli.config import messages, suggest
 from cnncli.config.blocks import NOTE
-from cnncli.config.classes import Location, choices, class_at, fields
-from cnncli.config.reader import Node
+from cnncli.config.field_lookup import Location, choices, class_at, fields
+from cnncli.config.reader import YamlNode
 from cnncli.config.schema import Config, DataSettings, ModelSettings, TrainSettings
 from cnncli.errors import Place, Problem
 from cnncli.layers import Entry, Layer
@@ -20,7 +20,7 @@ _LAYERS = choices(fields(Entry)["layer"])[0].members
 _ENTRY = ("name", "from")  # what may stand beside a layer
 
 
-def problems_of(errors: list[ErrorDetails], root: Node) -> list[Problem]:
+def problems_of(errors: list[ErrorDetails], root: YamlNode) -> list[Problem]:
     """Each error once, in the order of the file. A missing field that a wrong word stands for is one error, not two."""
     errors = sorted(_one_per_union(errors), key=lambda error: _position(root.find(error["loc"]).place))
     errors, others = errors[:WORDED], [root.find(error["loc"]) for error in errors[WORDED:]]
@@ -50,7 +50,7 @@ def _position(place: Place) -> tuple[int, int]:
     return place.line or 0, place.column or 0
 
 
-def _problems(error: ErrorDetails, root: Node) -> list[Problem]:
+def _problems(error: ErrorDetails, root: YamlNode) -> list[Problem]:
     kind, location = error["type"], error["loc"]
     node, place = root.find(location), None
     if kind == "extra_forbidden":
@@ -65,17 +65,17 @@ def _problems(error: ErrorDetails, root: Node) -> list[Problem]:
         place = node.value[error["ctx"]["kind"]].keys.get(error["ctx"]["word"])
     elif kind == "not_a_spec" and len(node.keys) > 1:
         return [_two_specs(error, node)]
-    return [_problem(node, wording.message(error), wording.hint(error) or _example(error, root), place)]
+    return [_problem(node, messages.message(error), messages.hint(error) or _example(error, root), place)]
 
 
-def _example(error: ErrorDetails, root: Node) -> str:
+def _example(error: ErrorDetails, root: YamlNode) -> str:
     """A value that was right, as it is written: of a list in round brackets, or a field's own example."""
     location = _field(error["loc"])
     values, name = root.find(location[:-1]).plain(), str(location[-1])
     torn = suggest.torn_list(values, name) if isinstance(values, dict) and name in values else ""
     owner = class_at(Config, location[:-1])
     info = fields(owner).get(name) if owner else None
-    if not torn and info and info.examples and error["type"] in wording.WRONG_TYPE:
+    if not torn and info and info.examples and error["type"] in messages.WRONG_TYPE:
         torn = suggest.one_line([info.examples[0]])[1:-1]
     return f"Write {name}: {torn}." if torn else ""
 
@@ -86,7 +86,7 @@ def _field(location: Location) -> Location:
     return location[:cut]
 
 
-def _unknown_kind(error: ErrorDetails, node: Node, root: Node) -> Problem:
+def _unknown_kind(error: ErrorDetails, node: YamlNode, root: YamlNode) -> Problem:
     kind, choice = error["ctx"]["kind"], error["ctx"]["choice"]
     place = node.keys.get(kind)
     hint = ""
@@ -94,10 +94,10 @@ def _unknown_kind(error: ErrorDetails, node: Node, root: Node) -> Problem:
         hint = suggest.override(kind, node.value[kind], root)
     elif choice.family == Layer.family:
         hint = suggest.entry(node.plain() if node.keys else {kind: None}, choice.members)
-    return _problem(node, wording.message(error), hint or wording.hint(error), place)
+    return _problem(node, messages.message(error), hint or messages.hint(error), place)
 
 
-def _problem(node: Node, message: str, hint: str = "", place: Place | None = None) -> Problem:
+def _problem(node: YamlNode, message: str, hint: str = "", place: Place | None = None) -> Problem:
     return Problem(message + node.note, place or node.place, node.path, hint)
 
 
@@ -107,7 +107,7 @@ def _known(location: Location) -> list[str]:
     return list(fields(owner)) if owner else []
 
 
-def _unknown_key(location: Location, root: Node) -> Problem:
+def _unknown_key(location: Location, root: YamlNode) -> Problem:
     parent, key, owner = root.find(location[:-1]), str(location[-1]), class_at(Config, location[:-1])
     known = _known(location)
     hint = did_you_mean(key, known, FIELD_WORDS) or "It takes none."
@@ -138,14 +138,14 @@ def _home(key: str) -> str | None:
     return None
 
 
-def _missing(location: Location, root: Node) -> Problem:
+def _missing(location: Location, root: YamlNode) -> Problem:
     owner = class_at(Config, location[:-1])
     info = fields(owner).get(str(location[-1])) if owner else None
     meaning = f" ({info.description})" if info and info.description else ""
     return _problem(root.find(location[:-1]), f"needs {location[-1]}{meaning}")
 
 
-def _two_specs(error: ErrorDetails, node: Node) -> Problem:
+def _two_specs(error: ErrorDetails, node: YamlNode) -> Problem:
     """Two keys where one is due, which an override may have brought."""
     second = list(node.keys)[1]
     added = next((key for key, place in node.keys.items() if place.line is None), None)
@@ -155,10 +155,10 @@ def _two_specs(error: ErrorDetails, node: Node) -> Problem:
     if kind and wrong not in members and (near := nearest(wrong, list(fields(members[kind])), FIELD_WORDS)):
         value = suggest.one_line([node.value[wrong].plain()])[1:-1]
         hint = f"Write {node.path}.{kind}.{near}={value}." if added else f"Write {kind}: {{..., {near}: {value}}}."
-    return _problem(node, wording.message(error), hint, node.keys[added or second])
+    return _problem(node, messages.message(error), hint, node.keys[added or second])
 
 
-def _two_layers(node: Node) -> list[Problem]:
+def _two_layers(node: YamlNode) -> list[Problem]:
     """An entry with more than one key: two layers, or a word beside the layer that belongs under it."""
     members = _LAYERS
     block = node.find(("block", "of")).value if "block" in node.value else None  # written out: as the user calls it
@@ -199,10 +199,10 @@ def _nearest_member(members: list[list[ErrorDetails]]) -> list[ErrorDetails]:
     if len(members) == 1:
         return members[0]
     depth = min(len(errors[0]["loc"]) for errors in members)
-    right = [each for each in members if each[0]["type"] not in wording.WRONG_TYPE or len(each[0]["loc"]) > depth]
+    right = [each for each in members if each[0]["type"] not in messages.WRONG_TYPE or len(each[0]["loc"]) > depth]
     if right:
         return min(right, key=_distance)
-    every = " or ".join(dict.fromkeys(wording.expected(each[0]) for each in members))
+    every = " or ".join(dict.fromkeys(messages.expected(each[0]) for each in members))
     return [{**members[0][0], "type": "literal_error", "ctx": {"expected": every}}]
 
 

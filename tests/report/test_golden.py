@@ -1,4 +1,7 @@
-"""``cnn inspect``'s tables, held as files. To renew them: CNN_GOLDEN=write python -m pytest tests/cli/test_golden.py"""
+"""The tables of ``cnn inspect``, kept as files.
+
+To write them anew: CNN_GOLDEN=write python -m pytest tests/report/test_golden.py
+"""
 
 import os
 from pathlib import Path
@@ -6,12 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from cnncli.bundled import bundled_configs
 from cnncli.config.load import load
-from cnncli.report.explain import document as explained
-from cnncli.report.explain import rendered
-from cnncli.report.inspect import document
-from cnncli.report.tables import inspect_table
-from cnncli.shipped import shipped
+from cnncli.report import explain, inspect
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -32,10 +32,10 @@ def hold(name, text):
     assert text == path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", sorted(shipped()))
+@pytest.mark.parametrize("name", sorted(bundled_configs()))
 def test_inspect(name):
-    hold(name, text_of(inspect_table(document(load(shipped()[name])))))
+    hold(name, text_of(inspect.rendered(inspect.document(load(bundled_configs()[name]))).renderables[0]))
 
 
 def test_explain():
-    hold("lenet5-explain", text_of(rendered(explained(load(shipped()["lenet5"]), None))))
+    hold("lenet5-explain", text_of(explain.rendered(explain.document(load(bundled_configs()["lenet5"]), None))))
