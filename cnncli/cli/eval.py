@@ -40,7 +40,7 @@ def command(
     events = training.TrainingConsole(console.make_console(stderr=json))
     measured = evaluate.evaluate_run(Path(run), split.value if split else None, "latest" if latest else "best", events)
     document = measured.document()
-    next_command = ("predict", run, *_example(measured.trained.stored_shape))
+    next_command = ("predict", run, *_example(measured.trained.saved.image_shape))
     console.show(document, json, evaluation.rendered(document, measured.result, measured.classes), next=next_command)
 
 

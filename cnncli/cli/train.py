@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,10 +17,12 @@ from cnncli.lazy import lazy_imports
 with lazy_imports():
     from cnncli.report import console, plots, training
     from cnncli.runs import directory, files
-    from cnncli.train import signals, start
+    from cnncli.train import interrupts, trainer
 
 if TYPE_CHECKING:
-    from cnncli.train.events import Events, Outcome
+    from rich.console import Console
+
+    from cnncli.train.events import Events
 
 
 def command(
@@ -40,28 +43,14 @@ def command(
     words = [*(arguments or []), *(["train.watch=true"] if watch else [])]
     if resume is None:
         _, loaded = load_config(words, "Write cnn train CONFIG.yaml, or cnn train --resume RUN.")
-        _run(lambda events: start.train(loaded, Path(runs), events), quiet, json)
     else:
         require_overrides(words)
-        _run(lambda events: start.resume(Path(resume), words, events), quiet, json)
-
-
-def _run(train: Callable[[Events], Outcome], quiet: bool, json: bool) -> None:
-    """Train and print it, then draw the curves and name the next command."""
     output = console.make_console(stderr=json or quiet)
-    events = training.NotesConsole(output) if quiet else training.TrainingConsole(output)
-    try:
-        outcome = train(events)
-    except signals.Interrupted as stop:
-        events.close()
-        if events.run is None:
-            output.print(f"stopped ({stop}) before the run began")
+    with _progress(output, quiet) as events:
+        if resume is None:
+            outcome = trainer.train(loaded, Path(runs), events)
         else:
-            output.print(f"stopped ({stop}); everything up to here is saved")
-            output.print(console.next_line(*(("eval",) if stop.trained else ("train", "--resume")), events.run))
-        raise typer.Exit(stop.exit_code) from None
-    finally:
-        events.close()
+            outcome = trainer.resume(Path(resume), words, events)
     run = directory.Run(outcome.run)
     with files.writing(run.folder):
         plots.curves(run)
@@ -72,3 +61,21 @@ def _run(train: Callable[[Events], Outcome], quiet: bool, json: bool) -> None:
     if not quiet:
         output.print(printable(f"curves  {run.plots / 'curves.png'}"))
         output.print(console.next_line("eval", run.folder))
+
+
+@contextmanager
+def _progress(output: Console, quiet: bool) -> Iterator[Events]:
+    """Print what training reports; after an interruption, the next command."""
+    events = training.NotesConsole(output) if quiet else training.TrainingConsole(output)
+    try:
+        yield events
+    except interrupts.Interrupted as stop:
+        events.close()
+        if events.run is None:
+            output.print(f"stopped ({stop}) before the run began")
+        else:
+            output.print(f"stopped ({stop}); everything up to here is saved")
+            output.print(console.next_line(*(("eval",) if stop.trained else ("train", "--resume")), events.run))
+        raise typer.Exit(stop.exit_code) from None
+    finally:
+        events.close()

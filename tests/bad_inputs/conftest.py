@@ -31,7 +31,7 @@ def trained(tmp_path_factory):
     (folder / "x.yaml").write_text(CONFIG)
     from cnncli.config.load import load as read
     from cnncli.train.events import Events
-    from cnncli.train.start import train
+    from cnncli.train.trainer import train
 
     train(read(folder / "x.yaml"), folder / "runs", Events())
     return folder

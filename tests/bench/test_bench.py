@@ -14,7 +14,7 @@ import pytest
 
 from cnncli.native import library
 from cnncli.native.library import Backend, built
-from cnncli.train.objective import Targets, make_objective
+from cnncli.train.step import Targets, make_loss_fn
 from tests.bench import lax_peer, report
 from tests.bench.__main__ import arguments, require_kernels
 from tests.bench.networks import CASES, GOALS, images_and_labels
@@ -40,7 +40,7 @@ def small(tmp_path_factory):
     loaded, model = network(tmp_path_factory.mktemp("bench"), EVERY_KIND, TRAIN, "[33, 33, 3]")
     images, labels = images_and_labels(loaded.graph, 4, 1)
     params, state = lax_peer.split(loaded.graph)
-    objective = jit(make_objective(loaded.config, model, 5))
+    objective = jit(make_loss_fn(loaded.config, model, 5))
     ours, _ = objective(params, state, jnp.asarray(images), Targets(jnp.asarray(labels)), jax.random.key(0))
     return loaded.graph, images, labels, float(ours)
 

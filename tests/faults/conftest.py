@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cnncli.config.load import load
-from cnncli.train import start
+from cnncli.train import trainer
 from cnncli.train.events import Events, Outcome
 from tests.helpers.configs import POINTS
 from tests.helpers.failing_disk import saved_files
@@ -23,31 +23,31 @@ def tiny_yaml(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def tiny_run(tiny_yaml, one_session) -> Callable[..., Outcome]:
+def tiny_run(tiny_yaml, one_setup) -> Callable[..., Outcome]:
     """``tiny_run(root, listener)``: train from the start, in this process."""
-    return lambda root, events=Events(): start.train(load(tiny_yaml), root, events)
+    return lambda root, events=Events(): trainer.train(load(tiny_yaml), root, events)
 
 
 @pytest.fixture(scope="session")
-def session_store() -> dict:
+def setup_store() -> dict:
     return {}
 
 
 @pytest.fixture
-def one_session(session_store, monkeypatch):
+def one_setup(setup_store, monkeypatch):
     """What is compiled is compiled once: only the run's folder differs from training to training."""
-    real = start.Session
+    real = trainer.Setup
 
-    def cached(loaded, data, constants, place, run):
-        if "session" not in session_store:
-            session = session_store["session"] = real(loaded, data, constants, place, run)
-            first = jax.device_get(session.first_state())
-            session.first_state = lambda: jax.device_put(jax.tree.map(np.array, first), place.whole)
-        session = session_store["session"]
-        session.run, session.constants = run, constants
-        return session
+    def cached(loaded, data, constants):
+        if "setup" not in setup_store:
+            setup = setup_store["setup"] = real(loaded, data, constants)
+            first = jax.device_get(setup.init_state())
+            setup.init_state = lambda: jax.device_put(jax.tree.map(np.array, first), setup.place.whole)
+        setup = setup_store["setup"]
+        setup.loaded, setup.constants = loaded, constants
+        return setup
 
-    monkeypatch.setattr(start, "Session", cached)
+    monkeypatch.setattr(trainer, "Setup", cached)
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import time
 import pytest
 
 from cnncli.runs import checkpoint
-from cnncli.train import loop, start
+from cnncli.train import setup, trainer
 from cnncli.train.events import Events
-from cnncli.train.signals import Interrupted, stop_wish
+from cnncli.train.interrupts import Interrupted, stop_requests
 from tests.helpers.failing_disk import saved_files
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -30,16 +30,16 @@ def once(signum, real):
 
 
 STAGES = {
-    "loading": (start, "load_data"),
-    "making the run": (start.directory, "create"),
-    "compiling": (loop.Session, "compiled"),
-    "training": (loop.Session, "advance"),
-    "validating": (loop.Session, "validate"),
-    "logging": (loop, "append_line"),
+    "loading": (trainer, "load_data"),
+    "making the run": (trainer.directory, "create"),
+    "compiling": (setup.Setup, "compile"),
+    "training": (setup.Setup, "advance"),
+    "validating": (trainer.Trainer, "_validate"),
+    "logging": (trainer, "append_line"),
     "saving": (checkpoint, "save"),
     "writing": (os, "fsync"),
     "pruning": (checkpoint, "prune"),
-    "testing": (start, "_test"),
+    "testing": (trainer.Trainer, "_test"),
 }
 
 
@@ -57,7 +57,7 @@ def test_stopped_at_any_stage_it_goes_on_to_the_same_end(tiny_run, whole, tmp_pa
     if stage == "loading":
         assert not run.exists()
         return
-    start.resume(run, [], Events())
+    trainer.resume(run, [], Events())
     assert saved_files(run) == whole
 
 
@@ -114,7 +114,7 @@ def test_a_second_signal_ends_at_once_even_while_compiling(tmp_path, signum):
     assert [each.step for each in checkpoint.manifests(tmp_path / "runs/deep-1/checkpoints")] == [0]
 
 
-def test_a_closed_terminal_is_one_wish_however_often_it_is_told(fork_server, tiny_yaml, tmp_path):
+def test_a_closed_terminal_is_one_request_however_often_it_is_told(fork_server, tiny_yaml, tmp_path):
     child = fork_server.cnn("train", tiny_yaml, "train.epochs=100000", "train.save_every=1000 epochs", cwd=tmp_path)
     until(lambda: "compiled in" in child.said())
     for _ in range(3):
@@ -128,9 +128,9 @@ def test_a_closed_terminal_is_one_wish_however_often_it_is_told(fork_server, tin
 def test_where_a_closed_terminal_is_ignored_it_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does
     try:
-        with stop_wish() as wish:
+        with stop_requests() as stop:
             signal.raise_signal(signal.SIGHUP)
-        assert not wish.signum
+        assert not stop.signum
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)

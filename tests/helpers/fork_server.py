@@ -82,7 +82,7 @@ def serve() -> None:
     import cnncli.evaluate
     import cnncli.report.plots
     import cnncli.report.training
-    import cnncli.train.start  # noqa: F401
+    import cnncli.train.trainer  # noqa: F401
 
     for line in sys.stdin:
         asked = json.loads(line)
