@@ -1,17 +1,25 @@
-"""How the learning rate goes over the steps of training. Built from Optax's schedules."""
+"""How the learning rate changes over the steps of training."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pydantic import Field
+from typing_extensions import override
 
 from cnncli.durations import Duration, LongDuration, in_steps
+from cnncli.lazy import lazy_imports
 from cnncli.spec import Spec, one_of, sequence
 
-if TYPE_CHECKING:
-    from jax import Array
+with lazy_imports():
+    from cnncli.ops import schedule
 
-Rate = Callable[[Any], "Array | float"]  # step -> learning rate
+if TYPE_CHECKING:
+    from cnncli.ops.schedule import Rate
+
+    Durations = tuple[str, ...]
+else:
+    Durations = sequence(Duration)
 
 
 class Span(NamedTuple):
@@ -22,7 +30,7 @@ class Span(NamedTuple):
     warmup: int
 
     @property
-    def rest(self) -> int:
+    def after_warmup(self) -> int:
         """Steps after the warm-up."""
         return max(self.total - self.warmup, 1)
 
@@ -32,7 +40,7 @@ class Span(NamedTuple):
 
 
 class Schedule(Spec):
-    """Base. ``warmup``: the rate first climbs in a line from 0 to where the schedule begins."""
+    """Base class of the schedules. During ``warmup`` the rate climbs in a line from 0 to where the schedule begins."""
 
     family: ClassVar[str] = "schedule"
 
@@ -40,23 +48,11 @@ class Schedule(Spec):
 
     def build(self, lr: float, per_epoch: int, total: int) -> Rate:
         """The rate at each step, counted from 0; ``total`` steps in all, ``per_epoch`` an epoch."""
-        import jax
-        import optax
-
         warmup = in_steps(self.warmup, per_epoch, total)
-        after = self.after_warmup(lr, Span(total, per_epoch, warmup))
-
-        def rate(step: Any) -> "Array | float":
-            with jax.numpy_dtype_promotion("standard"):  # Optax is not written for the strict rules
-                if not warmup:
-                    return after(step)
-                climb = optax.linear_schedule(0.0, after(0), warmup)
-                return optax.join_schedules([climb, after], [warmup])(step)
-
-        return rate
+        return schedule.with_warmup(self.after_warmup(lr, Span(total, per_epoch, warmup)), warmup)
 
     def after_warmup(self, lr: float, span: Span) -> Rate:
-        """The rate, steps counted from the end of the warm-up."""
+        """The rate, with steps counted from the end of the warm-up."""
         raise TypeError(f"{self.kind} has no rate")
 
 
@@ -68,11 +64,9 @@ class ConstantSchedule(Schedule):
 
     aliases: ClassVar[tuple[str, ...]] = ("none", "fixed")
 
+    @override
     def after_warmup(self, lr: float, span: Span) -> Rate:
-        """Lr."""
-        import optax
-
-        return optax.constant_schedule(lr)
+        return schedule.constant_schedule(lr)
 
 
 class StepSchedule(Schedule):
@@ -84,16 +78,14 @@ class StepSchedule(Schedule):
     shorthand: ClassVar[str | None] = "at"
     aliases: ClassVar[tuple[str, ...]] = ("multistep", "multi_step", "piecewise", "step_lr")
 
-    at: sequence(Duration) = Field(description="when the rate drops")  # type: ignore[valid-type]
+    at: Durations = Field(description="when the rate drops")
     factor: float = Field(0.1, gt=0, description="what it is multiplied by")
 
+    @override
     def after_warmup(self, lr: float, span: Span) -> Rate:
-        """Lr * factor^(drops so far)."""
-        import optax
-
         steps = [span.steps(each) - span.warmup for each in self.at]
         drops = {step: self.factor ** steps.count(step) for step in steps}
-        return optax.piecewise_constant_schedule(lr, drops)
+        return schedule.piecewise_constant_schedule(lr, drops)
 
 
 class ExponentialSchedule(Schedule):
@@ -107,11 +99,9 @@ class ExponentialSchedule(Schedule):
     factor: float = Field(gt=0, description="what the rate is multiplied by")
     every: LongDuration = Field("1 epoch", description="how long that takes")
 
+    @override
     def after_warmup(self, lr: float, span: Span) -> Rate:
-        """Lr * factor^(step / every)."""
-        import optax
-
-        return optax.exponential_decay(lr, max(span.steps(self.every), 1), self.factor)
+        return schedule.exponential_decay(lr, max(span.steps(self.every), 1), self.factor)
 
 
 class LinearSchedule(Schedule):
@@ -124,11 +114,9 @@ class LinearSchedule(Schedule):
 
     end: float = Field(0.0, ge=0, le=1, description="the last rate as a share of the first")
 
+    @override
     def after_warmup(self, lr: float, span: Span) -> Rate:
-        """From lr to end * lr."""
-        import optax
-
-        return optax.linear_schedule(lr, lr * self.end, span.rest)
+        return schedule.linear_schedule(lr, lr * self.end, span.after_warmup)
 
 
 class CosineSchedule(Schedule):
@@ -142,11 +130,9 @@ class CosineSchedule(Schedule):
 
     end: float = Field(0.0, ge=0, le=1, description="the last rate as a share of the first")
 
+    @override
     def after_warmup(self, lr: float, span: Span) -> Rate:
-        """Lr * (end + (1 - end) * (1 + cos(pi * t)) / 2), t from 0 to 1."""
-        import optax
-
-        return optax.cosine_decay_schedule(lr, span.rest, self.end)
+        return schedule.cosine_decay_schedule(lr, span.after_warmup, self.end)
 
 
 class OneCycleSchedule(Schedule):
@@ -165,20 +151,9 @@ class OneCycleSchedule(Schedule):
     start: float = Field(0.04, gt=0, le=1, description="the first rate as a share of the top")
     end: float = Field(4e-6, gt=0, le=1, description="the last rate as a share of the top")
 
+    @override
     def after_warmup(self, lr: float, span: Span) -> Rate:
-        """Two half cosines: the top after ``peak`` of the steps, ``end`` at the last one. Too short, it only falls."""
-        import jax.numpy as jnp
-
-        top, last = max(self.peak * span.rest - 1, 0.0), max(span.rest - 1, 1)
-
-        def half_cosine(before: float, after: float, way: Any) -> "Array":
-            return lr * (after + (before - after) / 2 * (1 + jnp.cos(jnp.pi * jnp.clip(way, 0, 1))))
-
-        def rate(step: Any) -> "Array":
-            climb = half_cosine(self.start, 1.0, step / top if top > 0 else 1.0)
-            return jnp.where(step < top, climb, half_cosine(1.0, self.end, (step - top) / (last - top)))
-
-        return rate
+        return schedule.one_cycle(lr, span.after_warmup, self.peak, self.start, self.end)
 
 
 SCHEDULES = (

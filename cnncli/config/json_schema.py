@@ -7,7 +7,6 @@ a block's), and a layer's field may be a ``$parameter``: what neither a schema n
 import inspect
 import json
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,6 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from cnncli.config.field_lookup import choices, fields, holders
 from cnncli.config.schema import Config
 from cnncli.layers import Entry
+from cnncli.optimizers import optax_table
 from cnncli.spec import Choice, Spec, plain
 
 OPEN = "_in_blocks"  # ends the names of definitions for files with blocks
@@ -41,7 +41,7 @@ def json_schema() -> Schema:
     root["required"].remove("name")  # the file's, unless given
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$comment": f"Written by `cnn schema`, with optax {version('optax')}.",
+        "$comment": f"Written by `cnn schema`, with optax {optax_table()['optax']}.",
         "title": "cnn config",
         **root,
         "if": {"required": ["blocks"]},
