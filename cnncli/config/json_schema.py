@@ -22,12 +22,6 @@ OPEN = "_in_blocks"  # ends the names of definitions for files with blocks
 _DOLLAR = {"type": "string", "pattern": r"^\$"}
 PARAMETER = {"description": "a parameter of the block around it",
              "anyOf": [_DOLLAR, {"type": "array", "contains": _DOLLAR}]}  # fmt: skip
-# Python's \w is of every script, an editor's of ASCII: there, what no name may hold.
-_PATTERNS = {
-    r"^[^\W\d][\w-]*$": r"^[^\s\d./:$'\"\[\]{}-][^\s./:$'\"\[\]{}]*$",
-    r"^[^\W_][\w.-]*$": r"^[^\s./:$'\"\[\]{}_-][^\s/:$'\"\[\]{}]*$",
-}
-
 Schema = dict[str, Any]
 
 
@@ -109,8 +103,6 @@ class _Writer:
             del made["anyOf"]
         elif "$ref" in schema:
             made = {"$ref": self.define_class(self.classes[schema["$ref"].rpartition("/")[2]], mode)} | made
-        if "pattern" in made:
-            made["pattern"] = _PATTERNS.get(made["pattern"], made["pattern"])
         return made
 
     def define(self, name: str, make: Callable[[], Schema]) -> str:
