@@ -24,24 +24,33 @@ class Place:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: ``place  path: what (got ...). Try ...``."""
+    """One thing that is wrong: ``place  path: message (note). Hint.``.
+
+    ``path``: of the value, ``model.layers[3].conv``. ``note``: which block wrote the value there, if one did.
+    """
 
     message: str
     place: Place | None = None
     path: str = ""
     hint: str = ""
+    note: str = ""
+
+    @property
+    def text(self) -> str:
+        """The message with its note."""
+        return f"{self.message} ({self.note})" if self.note else self.message
 
     def __str__(self) -> str:
         where = f"{self.place}  " if self.place else ""
         path = f"{self.path}: " if self.path else ""
-        stop = "" if self.message.endswith((".", "!", "?")) else "."
+        stop = "" if self.text.endswith((".", "!", "?")) else "."
         hint = f"{stop} {self.hint}" if self.hint else ""
-        return printable(f"{where}{path}{self.message}{hint}")
+        return printable(f"{where}{path}{self.text}{hint}")
 
     def document(self) -> dict[str, Any]:
         """As ``--json`` gives it."""
         place = vars(self.place) if self.place else dict.fromkeys(("file", "line", "column"))
-        return {**place, "path": self.path, "message": self.message, "hint": self.hint}
+        return {**place, "path": self.path, "message": self.text, "hint": self.hint}
 
 
 def printable(text: str) -> str:

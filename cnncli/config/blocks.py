@@ -16,13 +16,12 @@ from dataclasses import dataclass, field
 from cnncli.config.reader import YamlNode
 from cnncli.errors import Problem
 from cnncli.layers import LAYERS
-from cnncli.spec import describe, did_you_mean
+from cnncli.layers.entry import BESIDE
+from cnncli.spec import NAME, describe, did_you_mean
 
 MAX_VALUES = 20_000  # written out
 MAX_DEPTH = 128
-NOTE = " (in "  # begins the note on what came from a block
-_NAME = re.compile(r"[^\W\d][\w-]*")
-_TAKEN = {"name", "from", *(layer.kind for layer in LAYERS)}
+_TAKEN = {*BESIDE, *(layer.kind for layer in LAYERS)}
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class _Writer:
         if block.name in self.inside:
             self._problem(item, f"the block '{block.name}' calls itself ({' > '.join([*self.inside, block.name])})")
             return item.having("flatten")
-        note = f"{NOTE}{block.name}, used on line {item.place.line})" if item.place.line else f"{NOTE}{block.name})"
+        note = f"in {block.name}, used on line {item.place.line}" if item.place.line else f"in {block.name}"
         body = _fill(block.layers, self._arguments(block, given, note), note)
         self.inside.append(block.name)
         body = self.write(body, depth + 2)
@@ -107,7 +106,8 @@ class _Writer:
         for key in (key for key in values if key not in block.params):
             hint = did_you_mean(key, list(block.params)) or "It takes none."
             place = given.keys.get(key, given.place)
-            self.problems.append(Problem(f"{block.name} has no parameter '{key}'{given.note}", place, given.path, hint))
+            what = f"{block.name} has no parameter '{key}'"
+            self.problems.append(Problem(what, place, given.path, hint, given.note))
         arguments: dict[str, YamlNode] = {}
         for key, default in block.params.items():
             if key in values:
@@ -129,7 +129,7 @@ class _Writer:
         return {}
 
     def _problem(self, node: YamlNode, message: str) -> None:
-        self.problems.append(Problem(message + node.note, node.place, node.path))
+        self.problems.append(Problem(message, node.place, node.path, note=node.note))
 
 
 def _fill(node: YamlNode, arguments: dict[str, YamlNode], note: str) -> YamlNode:
@@ -155,7 +155,7 @@ def _definitions(blocks: YamlNode, problems: list[Problem]) -> dict[str, Definit
 
 def _definition(name: str, node: YamlNode, blocks: YamlNode, problems: list[Problem]) -> Definition | None:
     place = blocks.keys[name]
-    if not _NAME.fullmatch(name) or name in _TAKEN:
+    if not re.fullmatch(NAME, name) or name in _TAKEN:
         what = "is a word of its own" if name in _TAKEN else "is not a name"
         problems.append(Problem(f"'{name}' {what}", place, node.path, "Choose another name."))
         return None
@@ -187,7 +187,7 @@ def _params(node: YamlNode | None, problems: list[Problem]) -> dict[str, YamlNod
     for item in node.value:
         pairs = item.value.items() if isinstance(item.value, dict) else [(item.value, None)]
         for key, default in pairs:
-            if not isinstance(key, str) or not _NAME.fullmatch(key) or key in params:
+            if not isinstance(key, str) or not re.fullmatch(NAME, key) or key in params:
                 problems.append(Problem(f"not a new parameter's name: {describe(key)}", item.place, item.path))
                 continue
             for unknown in _unknown_parameters(default, list(params)) if default else ():

@@ -6,18 +6,17 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from cnncli.config import messages, suggest
-from cnncli.config.blocks import NOTE
 from cnncli.config.field_lookup import Location, choices, class_at, fields
 from cnncli.config.reader import YamlNode
 from cnncli.config.schema import Config, DataSettings, ModelSettings, TrainSettings
 from cnncli.errors import Place, Problem
 from cnncli.layers import Entry, Layer
+from cnncli.layers.entry import BESIDE
 from cnncli.spec import FIELD_WORDS, NO_FIELD, OTHERWISE, Spec, did_you_mean, nearest
 
 _UNION = re.compile(r"int|float|str|bool|.*[\[(-].*")  # how pydantic calls a member of a union of plain types
 WORDED = 100  # errors put in words, each a search for what was meant; a screen shows fewer, the others are counted
 _LAYERS = choices(fields(Entry)["layer"])[0].members
-_ENTRY = ("name", "from")  # what may stand beside a layer
 
 
 def problems_of(errors: list[ErrorDetails], root: YamlNode) -> list[Problem]:
@@ -42,7 +41,7 @@ def in_order(problems: list[Problem]) -> list[Problem]:
     first: dict[tuple[Place, str, str], Problem] = {}
     for problem in problems:
         place = problem.place or Place("")
-        first.setdefault((place, problem.path, problem.message.partition(NOTE)[0]), problem)
+        first.setdefault((place, problem.path, problem.message), problem)
     return [first[key] for key in sorted(first, key=lambda key: _position(key[0]))]
 
 
@@ -98,7 +97,7 @@ def _unknown_kind(error: ErrorDetails, node: YamlNode, root: YamlNode) -> Proble
 
 
 def _problem(node: YamlNode, message: str, hint: str = "", place: Place | None = None) -> Problem:
-    return Problem(message + node.note, place or node.place, node.path, hint)
+    return Problem(message, place or node.place, node.path, hint, node.note)
 
 
 def _known(location: Location) -> list[str]:
@@ -162,7 +161,7 @@ def _two_layers(node: YamlNode) -> list[Problem]:
     """An entry with more than one key: two layers, or a word beside the layer that belongs under it."""
     members = _LAYERS
     block = node.find(("block", "of")).value if "block" in node.value else None  # written out: as the user calls it
-    words = [block if isinstance(block, str) and key == "block" else key for key in node.value if key not in _ENTRY]
+    words = [block if isinstance(block, str) and key == "block" else key for key in node.value if key not in BESIDE]
     layers = [key for key in words if key in members or key == block]
     if not layers and (hint := suggest.entry(node.plain(), members)):
         return [_problem(node, f"one entry holds one layer, got {', '.join(words)}", hint)]
@@ -176,7 +175,7 @@ def _two_layers(node: YamlNode) -> list[Problem]:
         elif word in suggest.ACTIVATION:
             hint = suggest.activation(node.value[word].plain(), members)
         else:
-            near = nearest(word, _ENTRY)
+            near = nearest(word, BESIDE)
             hint = f"Did you mean {near}?" if near else "An entry is one layer, and its name and from."
         found.append(_problem(node, f"unknown key '{word}' beside {layers[0]}", hint, node.keys.get(word)))
     return found
