@@ -38,8 +38,11 @@ class Loss(Spec):
         return (classes, 1) if self.one_output and classes == 2 else (classes,)
 
     def per_example(self, outputs: Outputs, labels: Labels, classes: int) -> Losses:
-        """``outputs`` (B, C) or (B, 1) float32, ``labels`` (B,) int32 -> loss (B,) float32."""
-        raise TypeError(f"{self.kind} measures nothing")
+        """``outputs`` (B, C) or (B, 1) float32, ``labels`` (B,) int32 -> loss (B,) float32.
+
+        By the function of this loss's name in `ops/loss.py`, which gets the fields.
+        """
+        return getattr(loss, self.kind)(outputs, labels, classes, **dict(self))
 
     def weighted(self, outputs: Outputs, labels: Labels, classes: int, class_weights: Float[Array, " C"]) -> Losses:
         """The same (B,), times what the label's class counts in ``class_weights`` (C,)."""
@@ -69,10 +72,6 @@ class CrossEntropy(Loss):
     )
 
     @override
-    def per_example(self, outputs: Outputs, labels: Labels, classes: int) -> Losses:
-        return loss.cross_entropy(outputs, labels, classes, self.label_smoothing)
-
-    @override
     def weighted(self, outputs: Outputs, labels: Labels, classes: int, class_weights: Float[Array, " C"]) -> Losses:
         return loss.cross_entropy(outputs, labels, classes, self.label_smoothing, class_weights)
 
@@ -89,10 +88,6 @@ class Focal(Loss):
 
     gamma: NonNegativeFloat = Field(2.0, description="0: cross-entropy; larger: easy examples count less")
 
-    @override
-    def per_example(self, outputs: Outputs, labels: Labels, classes: int) -> Losses:
-        return loss.focal(outputs, labels, self.gamma)
-
 
 class MeanSquaredError(Loss):
     """Mean over the outputs of (output - target)^2, target 1 for the label's output and 0 elsewhere.
@@ -105,10 +100,6 @@ class MeanSquaredError(Loss):
     kind: ClassVar[str] = "mse"
     aliases: ClassVar[tuple[str, ...]] = ("mean_squared_error", "l2", "euclidean", "quadratic")
     one_output: ClassVar[bool] = True
-
-    @override
-    def per_example(self, outputs: Outputs, labels: Labels, classes: int) -> Losses:
-        return loss.mse(outputs, labels, classes)
 
     @override
     def probabilities(self, outputs: Outputs) -> Float[Array, "B C"]:
@@ -128,10 +119,6 @@ class BinaryCrossEntropy(Loss):
     one_output: ClassVar[bool] = True
 
     @override
-    def per_example(self, outputs: Outputs, labels: Labels, classes: int) -> Losses:
-        return loss.binary_cross_entropy(outputs, labels, classes)
-
-    @override
     def probabilities(self, outputs: Outputs) -> Float[Array, "B C"]:
         return loss.sigmoids_to_one(outputs)
 
@@ -147,10 +134,6 @@ class Hinge(Loss):
 
     aliases: ClassVar[tuple[str, ...]] = ("svm", "margin", "multi_margin", "hinge_loss")
     one_output: ClassVar[bool] = True
-
-    @override
-    def per_example(self, outputs: Outputs, labels: Labels, classes: int) -> Losses:
-        return loss.hinge(outputs, labels, classes)
 
     @override
     def probabilities(self, outputs: Outputs) -> Float[Array, "B C"]:
@@ -170,10 +153,6 @@ class RbfMap(Loss):
     aliases: ClassVar[tuple[str, ...]] = ("map", "lenet_loss", "rbf_loss")
 
     j: float = Field(0.1, gt=0, description="the constant of the rubbish class, in squared distance")
-
-    @override
-    def per_example(self, outputs: Outputs, labels: Labels, classes: int) -> Losses:
-        return loss.rbf_map(outputs, labels, self.j)
 
 
 LOSSES = (CrossEntropy, MeanSquaredError, BinaryCrossEntropy, Hinge, Focal, RbfMap)

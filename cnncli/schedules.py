@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
-from typing_extensions import override
 
-from cnncli.durations import Duration, LongDuration, in_steps
+from cnncli.durations import Duration, LongDuration
 from cnncli.lazy import lazy_imports
 from cnncli.spec import Spec, one_of, sequence
 
@@ -22,23 +21,6 @@ else:
     Durations = sequence(Duration)
 
 
-class Span(NamedTuple):
-    """A training in steps: ``total`` in all, ``per_epoch`` an epoch, the first ``warmup`` of them climbing."""
-
-    total: int
-    per_epoch: int
-    warmup: int
-
-    @property
-    def after_warmup(self) -> int:
-        """Steps after the warm-up."""
-        return max(self.total - self.warmup, 1)
-
-    def steps(self, duration: str) -> int:
-        """A duration in steps."""
-        return in_steps(duration, self.per_epoch, self.total)
-
-
 class Schedule(Spec):
     """Base class of the schedules. During ``warmup`` the rate climbs in a line from 0 to where the schedule begins."""
 
@@ -47,13 +29,13 @@ class Schedule(Spec):
     warmup: Duration = Field("0 steps", description="climb in a line from 0 for this long first")
 
     def build(self, lr: float, per_epoch: int, total: int) -> Rate:
-        """The rate at each step, counted from 0; ``total`` steps in all, ``per_epoch`` an epoch."""
-        warmup = in_steps(self.warmup, per_epoch, total)
-        return schedule.with_warmup(self.after_warmup(lr, Span(total, per_epoch, warmup)), warmup)
+        """The rate at each step, counted from 0; ``total`` steps in all, ``per_epoch`` an epoch.
 
-    def after_warmup(self, lr: float, span: Span) -> Rate:
-        """The rate, with steps counted from the end of the warm-up."""
-        raise TypeError(f"{self.kind} has no rate")
+        By the function of this schedule's name in `ops/schedule.py`, which gets the fields.
+        """
+        fields = {name: value for name, value in self if name != "warmup"}
+        span = schedule.Span(per_epoch, total, self.warmup)
+        return schedule.with_warmup(getattr(schedule, self.kind)(lr, span, **fields), span)
 
 
 class ConstantSchedule(Schedule):
@@ -63,10 +45,6 @@ class ConstantSchedule(Schedule):
     """
 
     aliases: ClassVar[tuple[str, ...]] = ("none", "fixed")
-
-    @override
-    def after_warmup(self, lr: float, span: Span) -> Rate:
-        return schedule.constant_schedule(lr)
 
 
 class StepSchedule(Schedule):
@@ -81,12 +59,6 @@ class StepSchedule(Schedule):
     at: Durations = Field(description="when the rate drops")
     factor: float = Field(0.1, gt=0, description="what it is multiplied by")
 
-    @override
-    def after_warmup(self, lr: float, span: Span) -> Rate:
-        steps = [span.steps(each) - span.warmup for each in self.at]
-        drops = {step: self.factor ** steps.count(step) for step in steps}
-        return schedule.piecewise_constant_schedule(lr, drops)
-
 
 class ExponentialSchedule(Schedule):
     """Times ``factor`` over every ``every``, continuously.
@@ -99,10 +71,6 @@ class ExponentialSchedule(Schedule):
     factor: float = Field(gt=0, description="what the rate is multiplied by")
     every: LongDuration = Field("1 epoch", description="how long that takes")
 
-    @override
-    def after_warmup(self, lr: float, span: Span) -> Rate:
-        return schedule.exponential_decay(lr, max(span.steps(self.every), 1), self.factor)
-
 
 class LinearSchedule(Schedule):
     """In a line down to ``end`` times the learning rate.
@@ -113,10 +81,6 @@ class LinearSchedule(Schedule):
     shorthand: ClassVar[str | None] = "end"
 
     end: float = Field(0.0, ge=0, le=1, description="the last rate as a share of the first")
-
-    @override
-    def after_warmup(self, lr: float, span: Span) -> Rate:
-        return schedule.linear_schedule(lr, lr * self.end, span.after_warmup)
 
 
 class CosineSchedule(Schedule):
@@ -129,10 +93,6 @@ class CosineSchedule(Schedule):
     aliases: ClassVar[tuple[str, ...]] = ("cosine_annealing", "cosine_decay")
 
     end: float = Field(0.0, ge=0, le=1, description="the last rate as a share of the first")
-
-    @override
-    def after_warmup(self, lr: float, span: Span) -> Rate:
-        return schedule.cosine_decay_schedule(lr, span.after_warmup, self.end)
 
 
 class OneCycleSchedule(Schedule):
@@ -150,10 +110,6 @@ class OneCycleSchedule(Schedule):
     peak: float = Field(0.3, gt=0, lt=1, description="where in training the top is")
     start: float = Field(0.04, gt=0, le=1, description="the first rate as a share of the top")
     end: float = Field(4e-6, gt=0, le=1, description="the last rate as a share of the top")
-
-    @override
-    def after_warmup(self, lr: float, span: Span) -> Rate:
-        return schedule.one_cycle(lr, span.after_warmup, self.peak, self.start, self.end)
 
 
 SCHEDULES = (

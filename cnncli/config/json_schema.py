@@ -4,6 +4,8 @@ A file without ``blocks:`` is held to it exactly. In one with blocks, an entry m
 a block's), and a layer's field may be a ``$parameter``: what neither a schema nor an editor can know, `cnn` checks.
 """
 
+from __future__ import annotations
+
 import inspect
 import json
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """From a path and overrides to a checked config with its graph, or every problem at once."""
 
+from __future__ import annotations
+
 import os
 import re
 from collections.abc import Iterator, Sequence

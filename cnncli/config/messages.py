@@ -1,5 +1,7 @@
 """What was expected and what came, in words: one sentence and one hint for each kind of validation error."""
 
+from __future__ import annotations
+
 import math
 import re
 from typing import Any, get_args

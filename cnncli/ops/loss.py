@@ -1,4 +1,7 @@
-"""Losses per example, and what turns outputs into probabilities. One output stands for two classes where it says so."""
+"""Losses per example, each the function of its loss's name, and what turns outputs into probabilities.
+
+A loss gets outputs (B, C), or (B, 1) for two classes where it says so, labels, the number of classes, and its fields.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,14 @@ __all__ = [
 
 
 def cross_entropy(
-    logits: Outputs, labels: Labels, classes: int, smoothing: float, class_weights: Float[Array, " C"] | None = None
+    logits: Outputs, labels: Labels, classes: int, label_smoothing: float, class_weights: Array | None = None
 ) -> Losses:
-    """-sum class_weights * target * log softmax(logits); ``smoothing``: the target's share spread over all classes."""
-    target = optax.smooth_labels(jax.nn.one_hot(labels, classes), smoothing)
+    """-sum class_weights (C,) * target * log softmax(logits); ``label_smoothing``: the target's share over all."""
+    target = optax.smooth_labels(jax.nn.one_hot(labels, classes), label_smoothing)
     return optax.softmax_cross_entropy(logits, target if class_weights is None else class_weights[None] * target)
 
 
-def focal(logits: Outputs, labels: Labels, gamma: float) -> Losses:
+def focal(logits: Outputs, labels: Labels, classes: int, gamma: float) -> Losses:
     """(1 - p)^gamma * cross-entropy."""
     entropy = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     wrong = jnp.maximum(-jnp.expm1(-entropy), 1e-12)  # 1 - p; at 0 a power below 1 has no gradient
@@ -56,7 +59,7 @@ def hinge(scores: Outputs, labels: Labels, classes: int) -> Losses:
     return missed.sum(-1) / classes
 
 
-def rbf_map(outputs: Outputs, labels: Labels, j: float) -> Losses:
+def rbf_map(outputs: Outputs, labels: Labels, classes: int, j: float) -> Losses:
     """The distance to the right code, plus the competition of all codes with the constant ``j``."""
     right = jnp.take_along_axis(outputs, labels[:, None], -1)[:, 0]
     rubbish = jnp.full((*outputs.shape[:-1], 1), -j, outputs.dtype)
