@@ -24,24 +24,33 @@ class Place:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: ``place  path: message. hint``. ``path``: of the config's field."""
+    """One thing that is wrong: ``place  path: message (note). Hint.``.
+
+    ``path``: of the value, ``model.layers[3].conv``. ``note``: which block wrote the value there, if one did.
+    """
 
     message: str
     place: Place | None = None
     path: str = ""
     hint: str = ""
+    note: str = ""
+
+    @property
+    def text(self) -> str:
+        """The message with its note."""
+        return f"{self.message} ({self.note})" if self.note else self.message
 
     def __str__(self) -> str:
         place = f"{self.place}  " if self.place else ""
         path = f"{self.path}: " if self.path else ""
-        stop = "" if self.message.endswith((".", "!", "?")) else "."
+        stop = "" if self.text.endswith((".", "!", "?")) else "."
         hint = f"{stop} {self.hint}" if self.hint else ""
-        return printable(f"{place}{path}{self.message}{hint}")
+        return printable(f"{place}{path}{self.text}{hint}")
 
     def document(self) -> dict[str, Any]:
         """The problem as ``--json`` prints it."""
         place = vars(self.place) if self.place else dict.fromkeys(("file", "line", "column"))
-        return {**place, "path": self.path, "message": self.message, "hint": self.hint}
+        return {**place, "path": self.path, "message": self.text, "hint": self.hint}
 
 
 def printable(text: str) -> str:
