@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from optax_table import LEFT_OUT, TABLE, written_table
 from pydantic import ValidationError
 
 from cnncli.optimizers import Optimizers, optax_table
+from tests.helpers.optax_table import LEFT_OUT, TABLE, written_table
 
 LISTED = optax_table()["optimizers"]
 NAMES = sorted(LISTED)
@@ -39,7 +39,7 @@ def update(transform, gradient=1.0):
 
 
 def test_the_table_is_what_the_installed_optax_says():
-    """If not: python tests/helpers/optax_table.py, then python -m cnncli schema > configs/schema.json."""
+    """If not: python -m tests.helpers.optax_table, then python -m cnncli schema > configs/schema.json."""
     assert TABLE.read_text(encoding="utf-8") == written_table()
 
 
