@@ -92,7 +92,7 @@ class CheckpointError(CnnError):
 
 
 class DivergedError(CnnError):
-    """Training left the finite numbers."""
+    """The loss or a parameter is NaN or infinite."""
 
     exit_code = 6
 
