@@ -1,5 +1,7 @@
 """``cnn init``: a first config to change."""
 
+from __future__ import annotations
+
 import json
 import re
 from pathlib import Path

@@ -115,7 +115,7 @@ def test_other_errors_stay():
         raise RuntimeError("INTERNAL: a bug")
 
 
-TINY = """\
+CONFIG = """\
 data: {source: digits}
 model: {input: [8, 8, 1], layers: [{conv: 2}, {fc: 10}, softmax]}
 train: {epochs: 1, batch_size: 1024, optimizer: {sgd: 0.001}}
@@ -124,7 +124,7 @@ train: {epochs: 1, batch_size: 1024, optimizer: {sgd: 0.001}}
 
 @pytest.fixture
 def tiny(tmp_path):
-    (tmp_path / "tiny.yaml").write_text(TINY)
+    (tmp_path / "tiny.yaml").write_text(CONFIG)
     return lambda *overrides: load(tmp_path / "tiny.yaml", overrides)
 
 

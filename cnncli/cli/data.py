@@ -29,10 +29,11 @@ def command(
     config, loaded = load_config(arguments)
     path = data.picture_path(out, loaded.config.name)
     events = training.TrainingConsole(console.make_console(stderr=json))
-    found = prepare.load_data(loaded.config, loaded.graph, events.loading)
-    for text in found.notes:
+    loaded_data = prepare.load_data(loaded.config, loaded.graph, events.loading)
+    for text in loaded_data.notes:
         events.note(text)
-    data.draw(loaded.config, found, prepare.fit_constants(loaded.config, found.dataset.train), path)
-    document = {**data.counts(found), "picture": str(path)}
+    constants = prepare.fit_constants(loaded.config, loaded_data.dataset.train)
+    data.draw(loaded.config, loaded_data, constants, path)
+    document = {**data.counts(loaded_data), "picture": str(path)}
     picture = printable(f"picture {path}")
     console.show(document, json, data.counts_table(document), picture, next=("train", config))

@@ -38,10 +38,10 @@ def command(
     Loss, accuracy, per-class precision, recall and F1, and the confusion matrix.
     """
     events = training.TrainingConsole(console.make_console(stderr=json))
-    found = evaluate.evaluate_run(Path(run), split.value if split else None, "latest" if latest else "best", events)
-    document = found.document()
-    next_command = ("predict", run, *_example(found.trained.saved.image_shape))
-    console.show(document, json, evaluation.rendered(document, found.result, found.classes), next=next_command)
+    measured = evaluate.evaluate_run(Path(run), split.value if split else None, "latest" if latest else "best", events)
+    document = measured.document()
+    next_command = ("predict", run, *_example(measured.trained.saved.image_shape))
+    console.show(document, json, evaluation.rendered(document, measured.result, measured.classes), next=next_command)
 
 
 def _example(shape: tuple[int, ...]) -> tuple[str, ...]:

@@ -40,15 +40,16 @@ def command(
         raise ConfigError.of("--csv and --json both want stdout", "Choose one.")
     output = console.make_console(stderr=json or csv)
     events = training.TrainingConsole(output)
-    found = predict.predict(Path(run), files or [], values or [], "latest" if latest else "best", events)
+    documents = predict.predict(Path(run), files or [], values or [], "latest" if latest else "best", events)
     errors: list[str] = []
     try:
         if json:
-            console.print_json_list(_likeliest(found, top, errors))
+            console.print_json_list(_likeliest(documents, top, errors))
         elif csv:
-            predictions.print_csv(_likeliest(found, top or 1, errors))
+            predictions.print_csv(_likeliest(documents, top or 1, errors))
         else:
-            table = predictions.rendered(each for each in _likeliest(found, top or 3, errors) if "error" not in each)
+            likeliest = _likeliest(documents, top or 3, errors)
+            table = predictions.rendered(each for each in likeliest if "error" not in each)
     finally:
         events.close()
     for error in errors:

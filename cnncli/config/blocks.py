@@ -9,6 +9,8 @@
 ``basic: 16``, its first parameter) becomes a ``block`` of those layers.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,13 +18,12 @@ from dataclasses import dataclass, field
 from cnncli.config.reader import YamlNode
 from cnncli.errors import Problem
 from cnncli.layers import LAYERS
-from cnncli.spec import describe, did_you_mean
+from cnncli.layers.entry import BESIDE
+from cnncli.spec import NAME, describe, did_you_mean
 
 MAX_VALUES = 20_000  # written out
 MAX_DEPTH = 128
-NOTE = " (in "  # begins the note on what came from a block
-_NAME = re.compile(r"[^\W\d][\w-]*")
-_TAKEN = {"name", "from", *(layer.kind for layer in LAYERS)}
+_TAKEN = {*BESIDE, *(layer.kind for layer in LAYERS)}
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class _Writer:
     def _stopped(self, node: YamlNode, depth: int) -> YamlNode:
         much = f"over {MAX_VALUES:,} values" if depth <= MAX_DEPTH else f"values nested more than {MAX_DEPTH} deep"
         if not self.stopped:
-            self._problem(node, f"the blocks write out to {much}")
+            self.problems.append(node.problem(f"the blocks write out to {much}"))
         self.stopped = True
         return node.having(None)
 
@@ -89,9 +90,10 @@ class _Writer:
         others = dict(item.value) if isinstance(item.value, dict) else {block.name: item.having(None)}
         given = others.pop(block.name)
         if block.name in self.inside:
-            self._problem(item, f"the block '{block.name}' calls itself ({' > '.join([*self.inside, block.name])})")
+            calls = " > ".join([*self.inside, block.name])
+            self.problems.append(item.problem(f"the block '{block.name}' calls itself ({calls})"))
             return item.having("flatten")
-        note = f"{NOTE}{block.name}, used on line {item.place.line})" if item.place.line else f"{NOTE}{block.name})"
+        note = f"in {block.name}, used on line {item.place.line}" if item.place.line else f"in {block.name}"
         body = _fill(block.layers, self._arguments(block, given, note), note)
         self.inside.append(block.name)
         body = self.write(body, depth + 2)
@@ -106,8 +108,7 @@ class _Writer:
         values = self._named(block, given)
         for key in (key for key in values if key not in block.params):
             hint = did_you_mean(key, list(block.params)) or "It takes none."
-            place = given.keys.get(key, given.place)
-            self.problems.append(Problem(f"{block.name} has no parameter '{key}'{given.note}", place, given.path, hint))
+            self.problems.append(given.problem(f"{block.name} has no parameter '{key}'", hint, given.keys.get(key)))
         arguments: dict[str, YamlNode] = {}
         for key, default in block.params.items():
             if key in values:
@@ -115,7 +116,7 @@ class _Writer:
             elif default is not None:
                 arguments[key] = _fill(default, arguments, note)
             else:
-                self._problem(given, f"{block.name} needs {key}")
+                self.problems.append(given.problem(f"{block.name} needs {key}"))
                 arguments[key] = given.having(None)
         return arguments
 
@@ -125,11 +126,8 @@ class _Writer:
             return given.value or {}
         if block.params:
             return {next(iter(block.params)): given}
-        self._problem(given, f"{block.name} takes no parameters, got {describe(given.value)}")
+        self.problems.append(given.problem(f"{block.name} takes no parameters, got {describe(given.value)}"))
         return {}
-
-    def _problem(self, node: YamlNode, message: str) -> None:
-        self.problems.append(Problem(message + node.note, node.place, node.path))
 
 
 def _fill(node: YamlNode, arguments: dict[str, YamlNode], note: str) -> YamlNode:
@@ -146,8 +144,8 @@ def _fill(node: YamlNode, arguments: dict[str, YamlNode], note: str) -> YamlNode
 
 def _definitions(blocks: YamlNode, problems: list[Problem]) -> dict[str, Definition]:
     if not isinstance(blocks.value, dict):
-        problems.append(Problem(f"expected a mapping of blocks, got {describe(blocks.value)}", blocks.place, "blocks",
-                                "Write blocks: {name: {params: [...], layers: [...]}}."))  # fmt: skip
+        what = f"expected a mapping of blocks, got {describe(blocks.value)}"
+        problems.append(blocks.problem(what, "Write blocks: {name: {params: [...], layers: [...]}}."))
         return {}
     found = [_definition(name, node, blocks, problems) for name, node in blocks.value.items()]
     return {block.name: block for block in found if block}
@@ -155,23 +153,21 @@ def _definitions(blocks: YamlNode, problems: list[Problem]) -> dict[str, Definit
 
 def _definition(name: str, node: YamlNode, blocks: YamlNode, problems: list[Problem]) -> Definition | None:
     place = blocks.keys[name]
-    if not _NAME.fullmatch(name) or name in _TAKEN:
+    if not re.fullmatch(NAME, name) or name in _TAKEN:
         what = "is a word of its own" if name in _TAKEN else "is not a name"
-        problems.append(Problem(f"'{name}' {what}", place, node.path, "Choose another name."))
+        problems.append(node.problem(f"'{name}' {what}", "Choose another name.", place))
         return None
     if not isinstance(node.value, dict) or "layers" not in node.value:
-        problems.append(Problem("a block needs layers", place, node.path, "Write {params: [...], layers: [...]}."))
+        problems.append(node.problem("a block needs layers", "Write {params: [...], layers: [...]}.", place))
         return None
     for key in (key for key in node.value if key not in ("params", "layers")):
-        hint = did_you_mean(key, ["params", "layers"])
-        problems.append(Problem(f"unknown key '{key}'", node.keys[key], node.path, hint))
+        problems.append(node.problem(f"unknown key '{key}'", did_you_mean(key, ["params", "layers"]), node.keys[key]))
     params = _params(node.value.get("params"), problems)
     if params is None:
         return None
     for unknown in _unknown_parameters(node.value["layers"], list(params)):
         hint = did_you_mean(unknown.value[1:], list(params)) or "Declare it in params: [...]."
-        what = f"the block '{name}' has no parameter {unknown.value}"
-        problems.append(Problem(what, unknown.place, unknown.path, hint))
+        problems.append(unknown.problem(f"the block '{name}' has no parameter {unknown.value}", hint))
     return Definition(name, params, node.value["layers"])
 
 
@@ -182,17 +178,16 @@ def _params(node: YamlNode | None, problems: list[Problem]) -> dict[str, YamlNod
         return params
     if not isinstance(node.value, list):
         what = f"expected a list of parameters, got {describe(node.value)}"
-        problems.append(Problem(what, node.place, node.path, "Write params: [width, stride: 1]."))
+        problems.append(node.problem(what, "Write params: [width, stride: 1]."))
         return None
     for item in node.value:
         pairs = item.value.items() if isinstance(item.value, dict) else [(item.value, None)]
         for key, default in pairs:
-            if not isinstance(key, str) or not _NAME.fullmatch(key) or key in params:
-                problems.append(Problem(f"not a new parameter's name: {describe(key)}", item.place, item.path))
+            if not isinstance(key, str) or not re.fullmatch(NAME, key) or key in params:
+                problems.append(item.problem(f"not a new parameter's name: {describe(key)}"))
                 continue
             for unknown in _unknown_parameters(default, list(params)) if default else ():
-                what = f"there is no parameter {unknown.value} before {key}"
-                problems.append(Problem(what, unknown.place, unknown.path))
+                problems.append(unknown.problem(f"there is no parameter {unknown.value} before {key}"))
             params[key] = default
     return params
 

@@ -1,5 +1,7 @@
 """Which class's fields stand at a location of the config."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Any, get_args
 

@@ -1,5 +1,7 @@
 """From a path and overrides to a checked config with its graph, or every problem at once."""
 
+from __future__ import annotations
+
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -18,8 +20,9 @@ from cnncli.config.reader import YamlNode, file_text, read_text
 from cnncli.config.schema import MAX_NAME, Config, DataSettings, ModelSettings
 from cnncli.data.files import located
 from cnncli.errors import ConfigError, Place, Problem, ShapeError
-from cnncli.graph import Graph, GraphError, build
+from cnncli.graph import Graph, GraphError, Misfit, build
 from cnncli.layers.base import times
+from cnncli.layers.entry import BESIDE
 
 PARAMETER_BYTES = 12  # a float32 weight, its gradient and one optimizer slot
 RESOLVED = "resolved.yaml"  # what a run keeps: the config of its training, written out
@@ -123,17 +126,18 @@ def _wired(root: YamlNode, config: Config | None, errors: list[ErrorDetails]) ->
     try:
         return build(model.layers, model.input), []
     except GraphError as error:
-        return None, [_misfit(root, each.location, each.message, each.hint) for each in error.misfits]
+        return None, [_misfit(root, each) for each in error.misfits]
 
 
-def _misfit(root: YamlNode, location: Location, message: str, hint: str) -> Problem:
-    """A problem of the entry at ``location``, or of its from or name. An override that changed it is its place."""
-    node = root.find(("model", "layers", *location))
+def _misfit(root: YamlNode, misfit: Misfit) -> Problem:
+    """A problem of a layer's entry, or of its from or name. An override that changed the entry is its place."""
+    node = root.find(("model", "layers", *misfit.location))
     entry = node.value if isinstance(node.value, dict) else {}
-    kind = next((key for key in entry if key not in ("name", "from")), "")
-    word = "from" if message.startswith("from:") else "name" if message.startswith("the name ") else ""
-    place = _overridden(node) or (entry[word].place if word in entry else node.keys.get(kind, node.place))
-    return Problem(message + node.note, place, f"{node.path}.{kind}" if kind else node.path, hint)
+    kind = next((key for key in entry if key not in BESIDE), "")
+    part = entry.get(misfit.part)
+    place = _overridden(node) or (part.place if part else node.keys.get(kind, node.place))
+    path = f"{node.path}.{kind}" if kind else node.path
+    return Problem(misfit.message, place, path, misfit.hint, node.note)
 
 
 def _overridden(node: YamlNode) -> Place | None:
@@ -176,10 +180,10 @@ def _output_misfits(config: Config | None, graph: Graph | None, root: YamlNode) 
     for shape, location, widths in _outputs(graph):
         if len(shape) != 1:
             what = f"the network ends in {times(shape)}, a classifier needs one number per class"
-            yield _misfit(root, location, what, "End with flatten or global_avg_pool, then fc.")
+            yield _misfit(root, Misfit(location, what, "End with flatten or global_avg_pool, then fc."))
         elif classes and shape[0] not in config.train.loss.widths(classes):
             what = f"{config.data.source.kind} has {classes} classes, the network gives {shape[0]} outputs"
-            yield _misfit(root, widths, what, f"Try {classes}.")
+            yield _misfit(root, Misfit(widths, what, f"Try {classes}."))
     weights, node = config.train.class_weights, root.find(("train", "class_weights"))
     if classes and isinstance(weights, tuple) and len(weights) != classes:
         what = f"expected {classes} numbers, one for each class of {config.data.source.kind}, got {len(weights)}"

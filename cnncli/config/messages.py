@@ -1,5 +1,7 @@
 """What was expected and what came, in words: one sentence and one hint for each kind of validation error."""
 
+from __future__ import annotations
+
 import math
 import re
 from typing import Any, get_args
@@ -31,14 +33,10 @@ _EXPECTED = {
     "string_too_long": "at most {max_length} characters",
     "too_short": "a list of at least {min_length}",
     "too_long": "a list of at most {max_length}",
-    "string_pattern_mismatch": "{pattern}",
+    "text_pattern": "{expected}",
 }
 WRONG_TYPE = {"int_from_float", "literal_error", *(kind for kind in _EXPECTED if kind.endswith("_type"))}
 LENGTHS = {"too_short", "too_long"}
-_PATTERNS = {
-    r"^[^\W\d][\w-]*$": "a name of letters, digits, _ and -, beginning with a letter",
-    r"^https?://[^\s/]+": "an address that begins with http:// or https://",
-}
 _BUILT_IN = set(get_args(ErrorType))
 _TRUTH = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
@@ -46,8 +44,6 @@ _TRUTH = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false
 def expected(error: ErrorDetails) -> str:
     """What should have come: ``a whole number``, ``more than 0``."""
     context = {key: _number(value) for key, value in error.get("ctx", {}).items()}
-    if error["type"] == "string_pattern_mismatch":
-        return _PATTERNS.get(context["pattern"], f"text that matches {context['pattern']}")
     return _EXPECTED[error["type"]].format(**context)
 
 

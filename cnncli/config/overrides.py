@@ -1,5 +1,7 @@
 """``train.epochs=3 data.source=digits`` on the command line: the same values, at the same paths, as in the file."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
 from dataclasses import replace

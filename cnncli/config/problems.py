@@ -1,23 +1,24 @@
 """Validation errors to problems at their place in the file."""
 
+from __future__ import annotations
+
 import re
 from typing import Any
 
 from pydantic_core import ErrorDetails
 
 from cnncli.config import messages, suggest
-from cnncli.config.blocks import NOTE
 from cnncli.config.field_lookup import Location, choices, class_at, fields
 from cnncli.config.reader import YamlNode
 from cnncli.config.schema import Config, DataSettings, ModelSettings, TrainSettings
 from cnncli.errors import Place, Problem
 from cnncli.layers import Entry, Layer
+from cnncli.layers.entry import BESIDE
 from cnncli.spec import FIELD_WORDS, NO_FIELD, OTHERWISE, Spec, did_you_mean, nearest
 
 _UNION = re.compile(r"int|float|str|bool|.*[\[(-].*")  # how pydantic calls a member of a union of plain types
 WORDED = 100  # errors put in words, each a search for what was meant; a screen shows fewer, the others are counted
 _LAYERS = choices(fields(Entry)["layer"])[0].members
-_ENTRY = ("name", "from")  # what may stand beside a layer
 
 
 def problems_of(errors: list[ErrorDetails], root: YamlNode) -> list[Problem]:
@@ -42,7 +43,7 @@ def in_order(problems: list[Problem]) -> list[Problem]:
     first: dict[tuple[Place, str, str], Problem] = {}
     for problem in problems:
         place = problem.place or Place("")
-        first.setdefault((place, problem.path, problem.message.partition(NOTE)[0]), problem)
+        first.setdefault((place, problem.path, problem.message), problem)
     return [first[key] for key in sorted(first, key=lambda key: _position(key[0]))]
 
 
@@ -65,7 +66,7 @@ def _problems(error: ErrorDetails, root: YamlNode) -> list[Problem]:
         place = node.value[error["ctx"]["kind"]].keys.get(error["ctx"]["word"])
     elif kind == "not_a_spec" and len(node.keys) > 1:
         return [_two_specs(error, node)]
-    return [_problem(node, messages.message(error), messages.hint(error) or _example(error, root), place)]
+    return [node.problem(messages.message(error), messages.hint(error) or _example(error, root), place)]
 
 
 def _example(error: ErrorDetails, root: YamlNode) -> str:
@@ -94,11 +95,7 @@ def _unknown_kind(error: ErrorDetails, node: YamlNode, root: YamlNode) -> Proble
         hint = suggest.override(kind, node.value[kind], root)
     elif choice.family == Layer.family:
         hint = suggest.entry(node.plain() if node.keys else {kind: None}, choice.members)
-    return _problem(node, messages.message(error), hint or messages.hint(error), place)
-
-
-def _problem(node: YamlNode, message: str, hint: str = "", place: Place | None = None) -> Problem:
-    return Problem(message + node.note, place or node.place, node.path, hint)
+    return node.problem(messages.message(error), hint or messages.hint(error), place)
 
 
 def _known(location: Location) -> list[str]:
@@ -122,7 +119,7 @@ def _unknown_key(location: Location, root: YamlNode) -> Problem:
     place = parent.keys.get(key)
     if place and place.line is None and not nearest(key, known, FIELD_WORDS):
         hint = suggest.override(key, parent.value[key], root) or hint
-    return _problem(parent, f"unknown key '{key}'", hint, place)
+    return parent.problem(f"unknown key '{key}'", hint, place)
 
 
 def _home(key: str) -> str | None:
@@ -142,7 +139,7 @@ def _missing(location: Location, root: YamlNode) -> Problem:
     owner = class_at(Config, location[:-1])
     info = fields(owner).get(str(location[-1])) if owner else None
     meaning = f" ({info.description})" if info and info.description else ""
-    return _problem(root.find(location[:-1]), f"needs {location[-1]}{meaning}")
+    return root.find(location[:-1]).problem(f"needs {location[-1]}{meaning}")
 
 
 def _two_specs(error: ErrorDetails, node: YamlNode) -> Problem:
@@ -155,20 +152,20 @@ def _two_specs(error: ErrorDetails, node: YamlNode) -> Problem:
     if kind and wrong not in members and (near := nearest(wrong, list(fields(members[kind])), FIELD_WORDS)):
         value = suggest.one_line([node.value[wrong].plain()])[1:-1]
         hint = f"Write {node.path}.{kind}.{near}={value}." if added else f"Write {kind}: {{..., {near}: {value}}}."
-    return _problem(node, messages.message(error), hint, node.keys[added or second])
+    return node.problem(messages.message(error), hint, node.keys[added or second])
 
 
 def _two_layers(node: YamlNode) -> list[Problem]:
     """An entry with more than one key: two layers, or a word beside the layer that belongs under it."""
     members = _LAYERS
     block = node.find(("block", "of")).value if "block" in node.value else None  # written out: as the user calls it
-    words = [block if isinstance(block, str) and key == "block" else key for key in node.value if key not in _ENTRY]
+    words = [block if isinstance(block, str) and key == "block" else key for key in node.value if key not in BESIDE]
     layers = [key for key in words if key in members or key == block]
     if not layers and (hint := suggest.entry(node.plain(), members)):
-        return [_problem(node, f"one entry holds one layer, got {', '.join(words)}", hint)]
+        return [node.problem(f"one entry holds one layer, got {', '.join(words)}", hint)]
     if len(layers) != 1:
         message = f"one entry holds one layer, got {', '.join(words)}"
-        return [_problem(node, message, "Begin each with its own -.", node.keys.get(words[1]))]
+        return [node.problem(message, "Begin each with its own -.", node.keys.get(words[1]))]
     found, inner = [], list(fields(members[layers[0]])) if layers[0] in members else []
     for word in (word for word in words if word not in layers):
         if nearest(word, inner, FIELD_WORDS):
@@ -176,9 +173,9 @@ def _two_layers(node: YamlNode) -> list[Problem]:
         elif word in suggest.ACTIVATION:
             hint = suggest.activation(node.value[word].plain(), members)
         else:
-            near = nearest(word, _ENTRY)
+            near = nearest(word, BESIDE)
             hint = f"Did you mean {near}?" if near else "An entry is one layer, and its name and from."
-        found.append(_problem(node, f"unknown key '{word}' beside {layers[0]}", hint, node.keys.get(word)))
+        found.append(node.problem(f"unknown key '{word}' beside {layers[0]}", hint, node.keys.get(word)))
     return found
 
 

@@ -5,6 +5,8 @@ nothing that could name code. What looks odd in YAML 1.1 is what was written: ``
 text, ``1e-3`` is a number.
 """
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Iterator
@@ -66,7 +68,7 @@ class YamlNode:
             return [item.plain() for item in self.value]
         return self.value
 
-    def find(self, location: tuple[int | str, ...]) -> "YamlNode":
+    def find(self, location: tuple[int | str, ...]) -> YamlNode:
         """The deepest written node on the way to ``location``; steps that the text left out are passed over."""
         node = self
         for step in location:
@@ -77,21 +79,25 @@ class YamlNode:
                 node = inner[step]
         return node
 
-    def having(self, value: Any, note: str | None = None) -> "YamlNode":
+    def having(self, value: Any, note: str | None = None) -> YamlNode:
         """Another value at the same place (dataclasses.replace takes ten times as long)."""
         return YamlNode(value, self.place, self.path, self.keys, self.note if note is None else note)
 
-    def children(self) -> list["YamlNode"]:
+    def children(self) -> list[YamlNode]:
         """The nodes of a list or dict."""
         if isinstance(self.value, dict):
             return list(self.value.values())
         return self.value if isinstance(self.value, list) else []
 
+    def problem(self, message: str, hint: str = "", place: Place | None = None) -> Problem:
+        """What is wrong with this value, here or at ``place``."""
+        return Problem(message, place or self.place, self.path, hint, self.note)
+
     def size(self) -> int:
         """How many values it holds, itself and lists and mappings among them."""
         return 1 + sum(child.size() for child in self.children())
 
-    def at(self, place: Place) -> "YamlNode":
+    def at(self, place: Place) -> YamlNode:
         """The same values, all standing at ``place``."""
         value: Any = self.value
         if isinstance(value, dict):

@@ -1,9 +1,11 @@
 """The whole config, assembled from the specs of its parts."""
 
+from __future__ import annotations
+
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, WithJsonSchema
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from cnncli.data.augment import Augmentations
@@ -15,7 +17,7 @@ from cnncli.layers import Entries
 from cnncli.losses import AnyLoss, CrossEntropy
 from cnncli.optimizers import AnyOptimizer
 from cnncli.schedules import AnySchedule, ConstantSchedule
-from cnncli.spec import Settings, check, describe, sequence
+from cnncli.spec import Settings, describe, sequence
 
 RUN_NAME = r"^[^\W_][\w.-]*$"  # letters and digits of any script, then also . _ -
 MAX_NAME = 100  # bytes: run folders add a number
@@ -28,8 +30,9 @@ def _run_name(value: Any) -> Any:
     return value
 
 
-_name = {"type": "string", "pattern": RUN_NAME, "maxLength": MAX_NAME}
-RunName = Annotated[str, check(_run_name), WithJsonSchema(_name)]
+_for_editors = r"^[^\s./:$'\"\[\]{}_-][^\s/:$'\"\[\]{}]*$"  # there, \w is ASCII: what no name may hold
+_json = {"type": "string", "pattern": _for_editors, "maxLength": MAX_NAME}
+RunName = Annotated[str, BeforeValidator(_run_name), WithJsonSchema(_json)]
 
 
 if TYPE_CHECKING:

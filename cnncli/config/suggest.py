@@ -1,5 +1,7 @@
 """What was probably meant, as the line to write: other frameworks' words, missing signs, shortcuts of overrides."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from typing import Any

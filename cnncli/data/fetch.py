@@ -20,7 +20,7 @@ from pydantic import Field
 from cnncli.data.base import Progress, Source
 from cnncli.data.files import data_error, in_bytes, is_file, is_folder, reason, user_path
 from cnncli.errors import MachineError, Place
-from cnncli.spec import sequence
+from cnncli.spec import Pattern, sequence
 
 if TYPE_CHECKING:
     import requests
@@ -32,7 +32,10 @@ CHUNK = 1 << 12
 HOPS = 10  # redirections
 CONTENT_LIMIT = 8  # MNIST's files grow at most fivefold when unpacked
 
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+", description="base URL, the file's name is appended")]
+Url = Annotated[
+    str, Pattern(r"^https?://[^\s/]+", "an address that begins with http:// or https://"),
+    Field(description="base URL, the file's name is appended"),
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from pydantic import Field, PositiveInt
 from typing_extensions import override
 
 from cnncli.errors import ShapeError
 from cnncli.layers.base import Layer
+from cnncli.layers.entry import Entries, Paths
 from cnncli.layers.joins import Add, Concat
-
-if TYPE_CHECKING:
-    from cnncli.layers import Entries, Paths  # pydantic gets them from `cnncli.layers`, which knows all layers
 
 
 class Wiring(Protocol):

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from cnncli.config.schema import Config
 from cnncli.data import augment
+from cnncli.data.base import SPLITS
 from cnncli.data.preprocess import Constants, apply_values, invert_values
 from cnncli.errors import ConfigError, Place, printable
 from cnncli.report import plots
@@ -31,10 +32,10 @@ FORMATS = (".png", ".svg", ".pdf", ".jpg", ".webp")
 
 
 def counts(data: Data) -> dict[str, Any]:
-    """Number of examples of every class in every split."""
-    classes = data.dataset.classes
+    """Number of examples of every class in every split: train, val, test."""
+    classes, splits = data.dataset.classes, data.dataset.splits
     totals = {
-        name: np.bincount(split.labels, minlength=len(classes)) for name, split in data.dataset.splits.items()
+        name: np.bincount(splits[name].labels, minlength=len(classes)) for name in reversed(SPLITS) if name in splits
     }
     return {
         "image_shape": list(data.image_shape),

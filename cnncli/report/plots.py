@@ -39,13 +39,13 @@ def picture(path: Path, width: float, height: float, dpi: int = 120) -> Iterator
 
 def _import_matplotlib() -> None:
     """Import matplotlib without the user's MPLBACKEND and matplotlibrc: the import would fail if they are invalid."""
-    found = find_spec("matplotlib") if "matplotlib" not in sys.modules else None
-    if found is None or not found.submodule_search_locations:
+    spec = find_spec("matplotlib") if "matplotlib" not in sys.modules else None
+    if spec is None or not spec.submodule_search_locations:
         return
     backend = os.environ.pop("MPLBACKEND", None)
     here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
     # A matplotlibrc in the working folder goes first: the folder is that of matplotlib's own one meanwhile.
-    os.chdir(Path(found.submodule_search_locations[0]) / "mpl-data")
+    os.chdir(Path(spec.submodule_search_locations[0]) / "mpl-data")
     try:
         import matplotlib  # noqa: F401
     finally:

@@ -11,7 +11,7 @@ from cnncli.bundled import bundled_configs
 from cnncli.config.json_schema import json_schema
 from cnncli.config.reader import file_text, read_text
 from cnncli.layers import LAYERS
-from cnncli.optimizers import signatures
+from cnncli.optimizers import optax_table
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -81,7 +81,7 @@ def test_everything_is_described(schema):
     assert set(entry) == {layer.kind for layer in LAYERS} | {"name", "from"}
     assert all(form["description"] for form in entry.values())
     optimizers = schema["$defs"]["optimizer"]["anyOf"][1]["properties"]
-    assert set(optimizers) == {"sgd", *signatures()}
+    assert set(optimizers) == {"sgd", *optax_table()["optimizers"]}
     assert schema["$defs"]["optimizer.adam"]["properties"]["b1"]["default"] == 0.9
     assert "moment" in schema["$defs"]["optimizer.adam"]["properties"]["b1"]["description"]
     assert schema["$defs"]["layer.conv"]["properties"]["init"]["default"] == "he_normal"

@@ -10,39 +10,15 @@ import pytest
 from cnncli.config.load import load
 from cnncli.train import trainer
 from cnncli.train.events import Events, Outcome
+from tests.helpers.configs import POINTS
 from tests.helpers.failing_disk import saved_files
 from tests.helpers.fork_server import ForkServer
-
-TINY = """\
-name: tiny
-seed: 1
-data:
-  source:
-    inline:
-      inputs: {inputs}
-      labels: {labels}
-  validation: 0.2
-  preprocess: [standardize]
-model:
-  input: [2]
-  layers: [{{fc: 4}}, batch_norm, tanh, {{dropout: 0.1}}, {{fc: 2}}, softmax]
-train:
-  epochs: 3
-  batch_size: 4
-  optimizer: {{adamw: 0.05}}
-  schedule: cosine
-  ema: 0.5
-  log_every: 2 steps
-  keep: 1
-"""
-POINTS = [[a % 5, a // 5] for a in range(20)]
-TEXT = TINY.format(inputs=POINTS, labels=[int(a + b > 3) for a, b in POINTS])  # 16 to train on: 4 steps an epoch
 
 
 @pytest.fixture(scope="session")
 def tiny_yaml(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("faults") / "tiny.yaml"
-    path.write_text(TEXT, encoding="utf-8")
+    path.write_text(POINTS, encoding="utf-8")
     return path
 
 
