@@ -68,7 +68,8 @@ class LearningRate:
         self.schedule = train.schedule.build(train.optimizer.lr, per_epoch, total)
         self.scale = 1.0
 
-    def __call__(self, step: Any) -> Any:  # noqa: D102
+    def __call__(self, step: Array | int) -> Array | float:
+        """The rate of the update that follows ``step`` updates."""
         return self.scale * self.schedule(step)
 
 
@@ -122,7 +123,9 @@ def make_loss_fn(config: Config, model: Model, classes: int, class_weights: Floa
             losses, weights = losses + more[0], weights + more[1]
         return losses.sum() / weights.sum()
 
-    def loss_fn(params: Arrays, model_state: Arrays, x: Array, targets: Targets, key: Array) -> Any:
+    def loss_fn(
+        params: Arrays, model_state: Arrays, x: Array, targets: Targets, key: Array
+    ) -> tuple[Array, tuple[Arrays, Array]]:
         outputs, heads, new = model.apply_training(Weights(params, model_state), x, key, logits_of=loss.logits_of)
         correct = (loss.probabilities(outputs).argmax(-1) == targets.labels).sum(dtype=jnp.int32)
         value = mean_loss(outputs, targets)
