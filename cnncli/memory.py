@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from cnncli.data.files import in_bytes
 from cnncli.errors import MachineError, ran_out_of_memory
 from cnncli.graph import FLOAT_BYTES, Graph
 from cnncli.machine import available_memory
+from cnncli.text import in_bytes
 
 # Of the free memory that an automatic batch may fill. On a CPU a process grows to twice what its programs take: the
 # allocator cuts small blocks out of a freed large one, and the next call takes fresh memory (measured: 2.0 times).

@@ -16,10 +16,10 @@ from cnncli.config.classes import Location
 from cnncli.config.overrides import apply_overrides
 from cnncli.config.reader import Node, file_text, read_text
 from cnncli.config.schema import MAX_NAME, Config, DataSettings, ModelSettings
-from cnncli.data.files import located
 from cnncli.errors import ConfigError, Place, Problem, ShapeError
 from cnncli.graph import Graph, GraphError, build
 from cnncli.layers.base import times
+from cnncli.paths import located
 
 PARAMETER_BYTES = 12  # a float32 weight, its gradient and one optimizer slot
 RESOLVED = "resolved.yaml"  # what a run keeps: the config of its training, written out
@@ -94,7 +94,7 @@ def _as_then(root: Node, path: Path) -> Node:
     data = root.value.get("data")
     if path.name != RESOLVED or data is None or not isinstance(data.value, dict):
         return root
-    changed = {"half_image": Node("none", Place(str(path)), "data.half_image"), **data.value}
+    changed = {"validation_rounding": Node("half_to_even", Place(str(path)), "data.validation_rounding"), **data.value}
     source = data.find(("source", "folder"))
     if source.path == "data.source.folder" and isinstance(source.value, dict):
         fields = {"any_case": Node(False, Place(str(path)), f"{source.path}.any_case"), **source.value}

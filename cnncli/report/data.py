@@ -14,8 +14,9 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cnncli.config.schema import Config
-from cnncli.data import augment
-from cnncli.data.preprocess import Constants, apply_values, invert_values
+from cnncli.data.transforms import augment
+from cnncli.data.transforms.preprocess import apply_values, invert_values
+from cnncli.data.transforms.transform import Constants
 from cnncli.errors import ConfigError, Place, printable
 from cnncli.report.tables import table
 from cnncli.runs.files import replace_file
@@ -74,10 +75,11 @@ def draw(config: Config, data: Data, constants: Constants, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    train, classes = data.dataset.train, data.dataset.classes
-    images, points = train.images.ndim == 4, train.images.ndim == 2 and train.images.shape[1] <= 2
+    dataset = data.dataset
+    train, classes = dataset.train, dataset.classes
+    images, points = len(dataset.image_shape) == 3, len(dataset.image_shape) == 1 and dataset.image_shape[0] <= 2
     rows = np.random.default_rng((config.seed, 0)).permutation(len(train))[: MOST_POINTS if points else SHOWN]
-    stored, labels = train.images[rows], train.labels[rows]
+    stored, labels = train.read(rows), train.labels[rows]
     seen, back = _seen(config, constants, stored)
     names = [printable(name)[:14] for name in classes]
     figure = Figure(layout="constrained")

@@ -1,4 +1,4 @@
-"""Pictures: curves of a run, batches as the network sees them."""
+"""Pictures: the curves of a run."""
 
 from __future__ import annotations
 
@@ -80,25 +80,4 @@ def curves(run: Run) -> Path | None:
             axis.legend()
         rate.plot([line["epoch"] for line in epochs], [line["lr"] for line in epochs], "o-", ms=3)
         rate.set(title="learning rate", xlabel="epoch")
-    return path
-
-
-def grid(rows: list[tuple[str, Any, list[str]]], path: Path, title: str) -> Path:
-    """A picture of images: each row a name, images (N, H, W, C) uint8 and a caption per image."""
-    columns = max(len(captions) for _, _, captions in rows)
-    with picture(path, 1.3 * columns, 1.6 * len(rows) + 0.6, dpi=110) as figure:
-        figure.suptitle(title, parse_math=False)
-        axes = figure.subplots(len(rows), columns, squeeze=False)
-        for line, (name, images, captions) in zip(axes, rows, strict=True):
-            for index, axis in enumerate(line):
-                axis.set_xticks([])
-                axis.set_yticks([])
-                if index >= len(captions):
-                    axis.set_axis_off()
-                    continue
-                image = images[index]
-                grey = image.shape[-1] == 1
-                axis.imshow(image[..., 0] if grey else image, cmap="gray" if grey else None, vmin=0, vmax=255)
-                axis.set_title(captions[index], fontsize=8, parse_math=False)  # a class may be called $x
-            line[0].set_ylabel(name, fontsize=8)
     return path

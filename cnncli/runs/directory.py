@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from cnncli.config.writer import to_yaml as to_yaml
-from cnncli.data.files import in_bytes, read_file, reason
 from cnncli.errors import CheckpointError, ConfigError, MachineError, Place
 from cnncli.json_text import json_text
 from cnncli.runs import checkpoint
 from cnncli.runs.files import append_synced, replace_file, sync_folder, writing
 from cnncli.runs.strict import LINES, validated
+from cnncli.safe_files import read_file, reason
+from cnncli.text import in_bytes
 
 MAX_LOCK, MAX_LINES = 1 << 20, 1 << 30  # bytes of lock.json; of metrics.jsonl and timing.jsonl, a line an epoch or more
 

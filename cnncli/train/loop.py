@@ -13,8 +13,8 @@ import optax
 
 from cnncli.config.load import Loaded
 from cnncli.config.schema import Config
-from cnncli.data.batches import Order
-from cnncli.data.preprocess import Constants
+from cnncli.data.loader import Order
+from cnncli.data.transforms.transform import Constants
 from cnncli.durations import in_seconds, in_steps
 from cnncli.metrics import Result
 from cnncli.native.library import kernels

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from cnncli.config.schema import Config
-from cnncli.data.augment import augment
-from cnncli.data.preprocess import apply_values
+from cnncli.data.transforms.augment import augment
+from cnncli.data.transforms.preprocess import apply_values
 from cnncli.layers.base import name_hash
 from cnncli.model import Model, Weights
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from cnncli.config.load import Loaded
-from cnncli.data.preprocess import Constants
+from cnncli.data.transforms.transform import Constants
 from cnncli.native.library import kernels
 from cnncli.runs.directory import Run
 from cnncli.train.devices import Placement

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from cnncli.config.load import Loaded
 from cnncli.config.schema import Config
-from cnncli.data.augment import augment
-from cnncli.data.preprocess import Constants
+from cnncli.data.transforms.augment import augment
+from cnncli.data.transforms.transform import Constants
 from cnncli.errors import CheckpointError, Place
 from cnncli.runs import checkpoint
 from cnncli.runs.directory import Run

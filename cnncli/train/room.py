@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from cnncli import memory
 from cnncli.config.load import Loaded
 from cnncli.config.schema import Config
-from cnncli.data.files import in_bytes
-from cnncli.data.preprocess import Constants
+from cnncli.data.transforms.transform import Constants
 from cnncli.errors import MachineError
 from cnncli.memory import Need
 from cnncli.runs.directory import Run
+from cnncli.text import in_bytes
 from cnncli.train.devices import Placement, placement
 from cnncli.train.events import Events
 from cnncli.train.loop import Session

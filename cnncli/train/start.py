@@ -13,11 +13,11 @@ import jax
 
 from cnncli.config.load import Loaded, load
 from cnncli.config.schema import Config
-from cnncli.data.batches import Order
-from cnncli.data.files import located
-from cnncli.data.preprocess import Constants
+from cnncli.data.loader import Order
+from cnncli.data.transforms.transform import Constants
 from cnncli.errors import CheckpointError, ConfigError, Place
 from cnncli.native.library import kernels
+from cnncli.paths import located
 from cnncli.runs import checkpoint, directory
 from cnncli.runs.directory import Run, locked, only_trainer
 from cnncli.runs.files import replace_file, require_space, writing

@@ -14,8 +14,8 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from cnncli.config.load import Loaded, load
-from cnncli.data.augment import augmented_shape, named
-from cnncli.data.preprocess import Constants, constants_fit, shape_after, value_steps
+from cnncli.data.transforms.preprocess import constants_fit, value_steps
+from cnncli.data.transforms.transform import Constants, named, shape_after
 from cnncli.errors import CheckpointError, Place, ShapeError
 from cnncli.model import Arrays, Model, Weights
 from cnncli.runs import checkpoint, directory
@@ -127,7 +127,7 @@ def _state(loaded: Loaded, contents: Contents, folder: Path) -> SavedState:
     if width not in config.train.loss.widths(count):
         raise CheckpointError.of(f"has {count}, the network gives {width} outputs", place=place, path="classes")
     try:
-        shape = augmented_shape(config.data.augment, shape_after(config.data.preprocess, state.image_shape))
+        shape = shape_after((*config.data.preprocess, *config.data.augment), state.image_shape)
     except ShapeError as error:
         raise CheckpointError.of(str(error), place=place, path="image_shape") from None
     if shape != loaded.graph.input_shape:

@@ -13,10 +13,10 @@ import numpy as np
 from jax import Array
 
 from cnncli.config.schema import Config, TrainSettings
-from cnncli.data import augment
-from cnncli.data.base import Split
-from cnncli.data.batches import padded_batches
-from cnncli.data.preprocess import apply_values
+from cnncli.data.loader import padded_batches
+from cnncli.data.splits import Split
+from cnncli.data.transforms import augment
+from cnncli.data.transforms.preprocess import apply_values
 from cnncli.errors import CheckpointError, Place
 from cnncli.metrics import Result
 from cnncli.model import Model, Weights
@@ -77,7 +77,7 @@ def make_forward(config: Config, model: Model) -> Forward:
     """``forward(weights, constants, images)``: stored images (B, ...) -> outputs (B, C) as the loss wants them."""
 
     def forward(weights: Weights, constants: Any, images: Array) -> Array:
-        x = augment.rest(config.data.augment, images.astype(jnp.float32))
+        x = augment.eval_transform(config.data.augment, images.astype(jnp.float32))
         x = apply_values(config.data.preprocess, constants, x)
         return model.apply(weights, x, undo=config.train.loss.undoes)[0]
 
@@ -131,8 +131,8 @@ def _counts(
 ) -> Iterator[Counted]:
     """One batch ahead of the one being read, so that the device does not wait for the host."""
     ahead: list[Counted] = []
-    for rows, mask in padded_batches(split, batch_size):
-        batch = jax.device_put((split.images[rows], split.labels[rows], mask), sharding)
+    for rows, mask in padded_batches(len(split), batch_size):
+        batch = jax.device_put((split.read(rows), split.labels[rows], mask), sharding)
         with jax.set_mesh(sharding.mesh):
             ahead.append(count(weights, constants, *batch))
         if len(ahead) > 2:
