@@ -128,11 +128,12 @@ class Graph:
 
 @dataclass(frozen=True)
 class Misfit:
-    """Why a layer cannot stand where it stands."""
+    """Why a layer cannot stand where it stands. ``part``: the key that is wrong, where it is ``from`` or ``name``."""
 
     location: Location
     message: str
     hint: str = ""
+    part: str = ""
 
 
 class GraphError(ValueError):
@@ -212,7 +213,7 @@ class _Builder:
         elif partner := layer.partner():
             layer, inputs = self._bind(layer, self._find(partner), inputs[0])
         if entry.name is not None and (entry.name == INPUT or entry.name in self.names[-1]):
-            self._misfit(f"the name '{entry.name}' is taken in this list", "Give each layer its own.")
+            self._misfit(f"the name '{entry.name}' is taken in this list", "Give each layer its own.", "name")
         name = entry.name or self._count(layer)
         if isinstance(layer, Composite):
             end = self._compose(layer, name, inputs[0])
@@ -291,11 +292,11 @@ class _Builder:
             if name in names:
                 return names[name]
         known = sorted({known for names in self.names for known in names})
-        self._misfit(f"from: there is no earlier layer '{name}'", did_you_mean(name, known))
+        self._misfit(f"from: there is no earlier layer '{name}'", did_you_mean(name, known), "from")
         return UNKNOWN
 
-    def _misfit(self, message: str, hint: str = "") -> None:
-        misfit = Misfit(self.location, message, hint)
+    def _misfit(self, message: str, hint: str = "", part: str = "") -> None:
+        misfit = Misfit(self.location, message, hint, part)
         if misfit not in self.misfits:  # a repeat's copies fail alike
             self.misfits.append(misfit)
         if len(self.misfits) == MAX_MISFITS:

@@ -1,42 +1,56 @@
-"""What training makes small. Each loss says which outputs it wants and how they become probabilities.
+"""What training makes small. Each loss says which outputs it takes and how they become probabilities.
 
 Two classes may also be told apart by one output, the probability (or score) of the second class.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, NonNegativeFloat
+from typing_extensions import override
 
+from cnncli.lazy import lazy_imports
 from cnncli.spec import Spec, one_of
 
+with lazy_imports():
+    from cnncli.ops import loss
+
 if TYPE_CHECKING:
-    from jax import Array
+    from jaxtyping import Array, Float
+
+    from cnncli.ops.loss import Labels, Losses, Outputs
 
 
 class Loss(Spec):
-    """Base. ``undoes``: the kind of a final layer it wants the inputs of, which is the stable form."""
+    """Base class of the losses.
+
+    ``logits_of``: the kind of final layer whose inputs (the logits) it takes, for numerical stability.
+    ``one_output``: two classes may share one output.
+    """
 
     family: ClassVar[str] = "loss"
-    undoes: ClassVar[str] = ""
-    one_output: ClassVar[bool] = False  # two classes may share one output
+    logits_of: ClassVar[str] = ""
+    one_output: ClassVar[bool] = False
 
     def widths(self, classes: int) -> tuple[int, ...]:
         """Numbers of outputs that fit ``classes``."""
         return (classes, 1) if self.one_output and classes == 2 else (classes,)
 
-    def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
-        """``outputs`` (B, C) or (B, 1) float32, ``labels`` (B,) int32 -> loss (B,) float32."""
-        raise TypeError(f"{self.kind} measures nothing")
+    def per_example(self, outputs: Outputs, labels: Labels, classes: int) -> Losses:
+        """``outputs`` (B, C) or (B, 1) float32, ``labels`` (B,) int32 -> loss (B,) float32.
 
-    def weighted(self, outputs: "Array", labels: "Array", classes: int, class_weights: "Array") -> "Array":
+        By the function of this loss's name in `ops/loss.py`, which gets the fields.
+        """
+        return getattr(loss, self.kind)(outputs, labels, classes, **dict(self))
+
+    def weighted(self, outputs: Outputs, labels: Labels, classes: int, class_weights: Float[Array, " C"]) -> Losses:
         """The same (B,), times what the label's class counts in ``class_weights`` (C,)."""
         return class_weights[labels] * self.per_example(outputs, labels, classes)
 
-    def probabilities(self, outputs: "Array") -> "Array":
-        """``outputs`` (B, C) or (B, 1) -> class probabilities (B, C) or (B, 2)."""
-        import jax
-
-        return jax.nn.softmax(outputs, -1)
+    def probabilities(self, outputs: Outputs) -> Float[Array, "B C"]:
+        """``outputs`` (B, C) or (B, 1) -> class probabilities (B, C) or (B, 2). By default their softmax."""
+        return loss.softmax(outputs, -1)
 
 
 class CrossEntropy(Loss):
@@ -48,32 +62,18 @@ class CrossEntropy(Loss):
     Example: `cross_entropy: {label_smoothing: 0.1}`
     """
 
-    words: ClassVar[tuple[str, ...]] = (
+    aliases: ClassVar[tuple[str, ...]] = (
         "crossentropy", "softmax_cross_entropy", "categorical_crossentropy", "nll", "ce",
     )  # fmt: skip
-    undoes: ClassVar[str] = "softmax"
+    logits_of: ClassVar[str] = "softmax"
 
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="share of the target spread evenly over all classes (Szegedy et al. 2016)"
     )
 
-    def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
-        """-sum target * log softmax(outputs)."""
-        import optax
-
-        return optax.softmax_cross_entropy(outputs, self._target(labels, classes))
-
-    def weighted(self, outputs: "Array", labels: "Array", classes: int, class_weights: "Array") -> "Array":
-        """-sum class_weights * target * log softmax(outputs)."""
-        import optax
-
-        return optax.softmax_cross_entropy(outputs, class_weights[None] * self._target(labels, classes))
-
-    def _target(self, labels: "Array", classes: int) -> "Array":
-        import jax
-        import optax
-
-        return optax.smooth_labels(jax.nn.one_hot(labels, classes), self.label_smoothing)
+    @override
+    def weighted(self, outputs: Outputs, labels: Labels, classes: int, class_weights: Float[Array, " C"]) -> Losses:
+        return loss.cross_entropy(outputs, labels, classes, self.label_smoothing, class_weights)
 
 
 class Focal(Loss):
@@ -82,20 +82,11 @@ class Focal(Loss):
     Example: `focal: {gamma: 2}`
     """
 
-    main: ClassVar[str | None] = "gamma"
-    words: ClassVar[tuple[str, ...]] = ("focal_loss",)
-    undoes: ClassVar[str] = "softmax"
+    shorthand: ClassVar[str | None] = "gamma"
+    aliases: ClassVar[tuple[str, ...]] = ("focal_loss",)
+    logits_of: ClassVar[str] = "softmax"
 
     gamma: NonNegativeFloat = Field(2.0, description="0: cross-entropy; larger: easy examples count less")
-
-    def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
-        """(1 - p)^gamma * cross-entropy."""
-        import jax.numpy as jnp
-        import optax
-
-        entropy = optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
-        wrong = jnp.maximum(-jnp.expm1(-entropy), 1e-12)  # 1 - p; at 0 a power below 1 has no slope
-        return jnp.power(wrong, self.gamma) * entropy
 
 
 class MeanSquaredError(Loss):
@@ -107,24 +98,12 @@ class MeanSquaredError(Loss):
     """
 
     kind: ClassVar[str] = "mse"
-    words: ClassVar[tuple[str, ...]] = ("mean_squared_error", "l2", "euclidean", "quadratic")
+    aliases: ClassVar[tuple[str, ...]] = ("mean_squared_error", "l2", "euclidean", "quadratic")
     one_output: ClassVar[bool] = True
 
-    def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
-        """Mean of squares."""
-        import jax.numpy as jnp
-
-        return jnp.square(outputs - _targets(outputs, labels, classes)).mean(-1)
-
-    def probabilities(self, outputs: "Array") -> "Array":
-        """Outputs scaled to the sum 1, shifted first if any is below 0; one output p is (1 - p, p)."""
-        import jax.numpy as jnp
-
-        if outputs.shape[-1] == 1:
-            second = jnp.clip(outputs, 0, 1)
-            return jnp.concatenate([1 - second, second], -1)
-        positive = outputs - jnp.minimum(outputs.min(-1, keepdims=True), 0) + 1e-9  # the largest stays the largest
-        return positive / positive.sum(-1, keepdims=True)
+    @override
+    def probabilities(self, outputs: Outputs) -> Float[Array, "B C"]:
+        return loss.scaled_to_one(outputs)
 
 
 class BinaryCrossEntropy(Loss):
@@ -135,21 +114,13 @@ class BinaryCrossEntropy(Loss):
     Example: `binary_cross_entropy`
     """
 
-    words: ClassVar[tuple[str, ...]] = ("bce", "binary_crossentropy", "sigmoid_cross_entropy", "log_loss")
-    undoes: ClassVar[str] = "sigmoid"
+    aliases: ClassVar[tuple[str, ...]] = ("bce", "binary_crossentropy", "sigmoid_cross_entropy", "log_loss")
+    logits_of: ClassVar[str] = "sigmoid"
     one_output: ClassVar[bool] = True
 
-    def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
-        """Mean of the answers' entropies."""
-        import optax
-
-        return optax.sigmoid_binary_cross_entropy(outputs, _targets(outputs, labels, classes)).mean(-1)
-
-    def probabilities(self, outputs: "Array") -> "Array":
-        """Sigmoids scaled to the sum 1, taken through their logarithms; one output is (1 - p, p)."""
-        import jax
-
-        return jax.nn.softmax(_two_scores(outputs) if outputs.shape[-1] == 1 else jax.nn.log_sigmoid(outputs), -1)
+    @override
+    def probabilities(self, outputs: Outputs) -> Float[Array, "B C"]:
+        return loss.sigmoids_to_one(outputs)
 
 
 class Hinge(Loss):
@@ -161,25 +132,12 @@ class Hinge(Loss):
     Example: `hinge`
     """
 
-    words: ClassVar[tuple[str, ...]] = ("svm", "margin", "multi_margin", "hinge_loss")
+    aliases: ClassVar[tuple[str, ...]] = ("svm", "margin", "multi_margin", "hinge_loss")
     one_output: ClassVar[bool] = True
 
-    def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
-        """Margins missed."""
-        import jax
-        import jax.numpy as jnp
-
-        if outputs.shape[-1] == 1:
-            return jnp.maximum(0, 1 - (2 * labels.astype(jnp.float32) - 1) * outputs[:, 0])
-        right = jnp.take_along_axis(outputs, labels[:, None], -1)
-        missed = jnp.maximum(0, 1 - right + outputs) * (1 - jax.nn.one_hot(labels, classes))
-        return missed.sum(-1) / classes
-
-    def probabilities(self, outputs: "Array") -> "Array":
-        """Softmax of the scores; one score s counts as (0, s)."""
-        import jax
-
-        return jax.nn.softmax(_two_scores(outputs) if outputs.shape[-1] == 1 else outputs, -1)
+    @override
+    def probabilities(self, outputs: Outputs) -> Float[Array, "B C"]:
+        return loss.softmax(loss.two_scores(outputs), -1)
 
 
 class RbfMap(Loss):
@@ -191,36 +149,10 @@ class RbfMap(Loss):
     Example: `rbf_map: {j: 0.1}`
     """
 
-    main: ClassVar[str | None] = "j"
-    words: ClassVar[tuple[str, ...]] = ("map", "lenet_loss", "rbf_loss")
+    shorthand: ClassVar[str | None] = "j"
+    aliases: ClassVar[tuple[str, ...]] = ("map", "lenet_loss", "rbf_loss")
 
     j: float = Field(0.1, gt=0, description="the constant of the rubbish class, in squared distance")
-
-    def per_example(self, outputs: "Array", labels: "Array", classes: int) -> "Array":
-        """Distance to the right code, competition with the others."""
-        import jax
-        import jax.numpy as jnp
-
-        right = jnp.take_along_axis(outputs, labels[:, None], -1)[:, 0]
-        rubbish = jnp.full((*outputs.shape[:-1], 1), -self.j, outputs.dtype)
-        return -right + jax.nn.logsumexp(jnp.concatenate([outputs, rubbish], -1), axis=-1)
-
-
-def _targets(outputs: "Array", labels: "Array", classes: int) -> "Array":
-    """One-hot (B, C), or the label itself (B, 1) for a single output."""
-    import jax
-    import jax.numpy as jnp
-
-    if outputs.shape[-1] == 1:
-        return labels.astype(jnp.float32)[:, None]
-    return jax.nn.one_hot(labels, classes)
-
-
-def _two_scores(outputs: "Array") -> "Array":
-    """One score s (B, 1) as (0, s) (B, 2), whose softmax is (1 - sigmoid(s), sigmoid(s))."""
-    import jax.numpy as jnp
-
-    return jnp.concatenate([jnp.zeros_like(outputs), outputs], -1)
 
 
 LOSSES = (CrossEntropy, MeanSquaredError, BinaryCrossEntropy, Hinge, Focal, RbfMap)

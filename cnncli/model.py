@@ -115,23 +115,23 @@ class Model:
         return Weights(*({name: arrays[name] for name in trained if trained[name] is kind} for kind in (True, False)))
 
     def apply(
-        self, weights: Weights, images: Array, *, key: Array | None = None, undo: str = ""
+        self, weights: Weights, images: Array, *, key: Array | None = None, logits_of: str = ""
     ) -> tuple[Array, Arrays]:
         """``images`` (B, *input) -> outputs (B, C) float32 and the new state.
 
-        ``key``: given in training. ``undo``: stop before a final layer of this kind.
+        ``key``: given in training. ``logits_of``: stop before a final layer of this kind.
         """
         values, state = self._values(weights, images, self.graph.main, key)
-        return self._end(values, self.graph.output, undo), state
+        return self._end(values, self.graph.output, logits_of), state
 
     def apply_training(
-        self, weights: Weights, images: Array, key: Array, *, undo: str = ""
+        self, weights: Weights, images: Array, key: Array, *, logits_of: str = ""
     ) -> tuple[Array, list[tuple[float, Array]], Arrays]:
         """As ``apply`` in training, with each auxiliary head's weight in the loss and outputs."""
         values, state = self._values(weights, images, self.graph.nodes, key, chains(self.graph))
         by_name = {node.name: node for node in self.graph.aux}
-        heads = [(head.weight, self._end(values, by_name[head.end], undo)) for head in self.graph.heads]
-        return self._end(values, self.graph.output, undo), heads, state
+        heads = [(head.weight, self._end(values, by_name[head.end], logits_of)) for head in self.graph.heads]
+        return self._end(values, self.graph.output, logits_of), heads, state
 
     def values(self, weights: Weights, images: Array, key: Array | None = None) -> Arrays:
         """The output of every node for ``images`` (B, *input); ``key``: as in training."""
@@ -159,9 +159,9 @@ class Model:
             state |= {f"{start.name}.{name}": array for name, array in new.items()}
         return values, state
 
-    def _end(self, values: Arrays, node: Node, undo: str) -> Array:
-        """A node's value, or where it is of the kind to undo, what goes into it."""
-        return values[node.inputs[0] if node.layer.kind == undo else node.name].astype(jnp.float32)
+    def _end(self, values: Arrays, node: Node, logits_of: str) -> Array:
+        """A node's value, or where it is of the kind ``logits_of``, its input."""
+        return values[node.inputs[0] if node.layer.kind == logits_of else node.name].astype(jnp.float32)
 
     def _call(
         self, node: Node, weights: Weights, values: Arrays, key: Array | None, chain: Chain | None

@@ -1,33 +1,44 @@
-"""SGD, and every optimizer of Optax by its own name with its own arguments."""
+"""SGD, and every optimizer of Optax by its own name with its own arguments.
 
-import ast
+Optax's are listed in optimizers.json, which `python tests/helpers/optax_table.py` writes from Optax's source. So they
+are known without importing Optax.
+"""
+
+from __future__ import annotations
+
 import functools
-import importlib.util
+import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, create_model
+from typing_extensions import override
 
+from cnncli.lazy import lazy_imports
 from cnncli.spec import Choice, Spec
 
-if TYPE_CHECKING:
-    import optax
+with lazy_imports():
+    from cnncli.ops import optimizer
 
-    from cnncli.schedules import Rate
+if TYPE_CHECKING:
+    from optax import GradientTransformation
+
+    from cnncli.ops.optimizer import Decays
+    from cnncli.ops.schedule import Rate
 
 
 class Optimizer(Spec):
-    """Base: how gradients become updates."""
+    """Base class of the optimizers: how gradients become updates."""
 
     family: ClassVar[str] = "optimizer"
+    shorthand: ClassVar[str | None] = "lr"
 
     lr: PositiveFloat = Field(description="learning rate; the schedule changes it over time")
 
-    def build(self, rate: "Rate", decays: Callable[[Any], Any]) -> "optax.GradientTransformation":
-        """The transformation. ``decays``: parameters -> which of them weight decay may touch."""
+    def build(self, rate: Rate, decays: Decays) -> GradientTransformation:
+        """The transformation of gradients, with the learning rate ``rate`` and weight decay where ``decays`` says."""
         raise TypeError(f"{self.kind} updates nothing")
 
 
@@ -39,23 +50,16 @@ class Sgd(Optimizer):
     Example: `sgd: {lr: 0.05, momentum: 0.9}`
     """
 
-    main: ClassVar[str | None] = "lr"
-    words: ClassVar[tuple[str, ...]] = ("momentum", "nesterov", "gradient_descent")
+    aliases: ClassVar[tuple[str, ...]] = ("momentum", "nesterov", "gradient_descent")
 
     momentum: float = Field(0.0, ge=0, lt=1, description="share of the last update kept")
     nesterov: bool = Field(False, description="look ahead along the momentum")
     weight_decay: NonNegativeFloat = Field(0.0, description="added to the gradient, times the weight")
 
-    def build(self, rate: "Rate", decays: Callable[[Any], Any]) -> "optax.GradientTransformation":
-        """Decay, momentum, scale."""
-        import optax
+    @override
+    def build(self, rate: Rate, decays: Decays) -> GradientTransformation:
+        return optimizer.sgd(rate, self.momentum, self.nesterov, self.weight_decay, decays)
 
-        decay = optax.add_decayed_weights(self.weight_decay, decays) if self.weight_decay else optax.identity()
-        return optax.chain(decay, optax.sgd(rate, self.momentum or None, self.nesterov))
-
-
-# `sgd` is ours; lbfgs needs the loss itself; the noise comes from a key that no checkpoint holds.
-LEFT_OUT = ("sgd", "lbfgs", "noisy_sgd")
 
 # Where the same name and numbers mean something else in PyTorch.
 DIFFERENCES = {
@@ -68,141 +72,64 @@ DIFFERENCES = {
     "rmsprop": "PyTorch's decay is 0.99 (alpha), and its eps stands outside the root (eps_in_sqrt: false).",
 }
 
-
-@dataclass(frozen=True)
-class Argument:
-    """One argument of an Optax function that a config can set. ``default``: None also where it has none."""
-
-    type: Any
-    default: Any
-    required: bool
-    meaning: str
-
-
-@dataclass(frozen=True)
-class Signature:
-    """What a config sees of an Optax function; ``hidden``: its other arguments, functions and masks among them."""
-
-    summary: str
-    arguments: dict[str, Argument]
-    hidden: tuple[str, ...]
-
-
-@functools.cache
-def signatures() -> dict[str, Signature]:
-    """Every optimizer of the installed Optax that a config can hold, read from its source without importing JAX."""
-    spec = importlib.util.find_spec("optax")
-    assert spec
-    assert spec.origin
-    tree = ast.parse((Path(spec.origin).parent / "_src" / "alias.py").read_text(encoding="utf-8"))
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
-    read = {node.name: _signature(node) for node in functions if node.name not in LEFT_OUT}
-    found = {name: signature for name, signature in read.items() if signature}
-    for node in tree.body:  # nadam = functools.partial(adam, nesterov=True), and its docstring
-        match node:
-            case ast.Assign([ast.Name(name)], ast.Call(ast.Attribute(attr="partial"), [ast.Name(base)], fixed)) if (
-                base in found
-            ):
-                fixed_names = {word.arg for word in fixed}
-                free = {key: each for key, each in found[base].arguments.items() if key not in fixed_names}
-                found[name] = replace(found[base], arguments=free)
-            case ast.Assign([ast.Attribute(ast.Name(name), "__doc__")], ast.Constant(str(text))) if name in found:
-                found[name] = replace(found[name], summary=_summary(text))
-    differing = {name: f"{found[name].summary} {DIFFERENCES[name]}" for name in DIFFERENCES if name in found}
-    return found | {name: replace(found[name], summary=summary) for name, summary in differing.items()}
-
-
-def _signature(function: ast.FunctionDef) -> Signature | None:
-    """None where the learning rate cannot follow a schedule, or an argument must be given that a config cannot hold."""
-    listed, text = function.args, ast.get_docstring(function) or ""
-    defaults: list[ast.expr | None] = [None] * (len(listed.args) - len(listed.defaults))
-    defaults += [*listed.defaults, *listed.kw_defaults]
-    arguments, hidden, scheduled = {}, [], False
-    for argument, default in zip([*listed.args, *listed.kwonlyargs], defaults, strict=True):
-        name, annotation = argument.arg, ast.unparse(argument.annotation) if argument.annotation else ""
-        scheduled = scheduled or (name == "learning_rate" and "Schedule" in annotation)
-        kind = _type(name, annotation)
-        if kind is not None and (default is None or isinstance(default, (ast.Constant, ast.UnaryOp))):
-            value = None if default is None else ast.literal_eval(default)
-            arguments[name] = Argument(kind, value, default is None, _meaning(name, text))
-        elif default is None and name != "learning_rate":
-            return None
-        else:
-            hidden.append(name)
-    if not scheduled:
-        return None
-    return Signature(_summary(text), arguments, tuple(hidden))
-
-
-def _type(name: str, annotation: str) -> Any:
-    """The type a config may give for an argument; None for what is not a number, a word or a truth."""
-    if name == "learning_rate" or "mask" in name or "dtype" in name:
-        return None
-    known = {"bool": bool, "int": int, "str": str, "float": float, "ArrayLike": float, "ScalarOrSchedule": float}
-    kind = next((kind for word, kind in known.items() if re.search(rf"\b{word}\b", annotation)), None)
-    bounds = next((field for pattern, field in _BOUNDS.items() if re.fullmatch(pattern, name)), None)
-    checked: Any = Annotated[float, bounds] if kind is float and bounds else kind
-    return checked | None if checked and re.search(r"\b(Optional|None)\b", annotation) else checked
-
-
 # Optax takes any number; outside these no optimizer means anything.
-_BOUNDS = {"b[1-3]|rho|decay|momentum": Field(ge=0, lt=1), "eps.*|weight_decay.*|min_norm|.*step_size": Field(ge=0)}
-
-
-def _meaning(name: str, docstring: str) -> str:
-    """The first sentence on an argument under ``Args:``."""
-    found = re.search(rf"^  {name}: (.*(?:\n    .*)*)", docstring, re.MULTILINE)
-    return _plain_text(found[1]).split(". ")[0].rstrip(".") if found else ""
-
-
-def _summary(docstring: str) -> str:
-    return _plain_text(docstring.split("\n\n")[0])
-
-
-def _plain_text(text: str) -> str:
-    return re.sub(r":\w+:|`", "", " ".join(text.split()))
+BOUNDS: dict[str, Any] = {
+    "b[1-3]|rho|decay|momentum": Field(ge=0, lt=1),
+    "eps.*|weight_decay.*|min_norm|.*step_size": Field(ge=0),
+}
+TYPES = {"float": float, "int": int, "bool": bool, "str": str}
 
 
 class OptaxOptimizer(Optimizer):
-    """An optimizer of Optax by its name, with the arguments of the installed Optax's own function.
+    """An optimizer of Optax by its name, with its arguments. ``masks``: those that say what weight decay may touch.
 
     Example: `adamw: {lr: 0.001, weight_decay: 0.01}`
     """
 
-    main: ClassVar[str | None] = "lr"
+    masks: ClassVar[tuple[str, ...]] = ()
 
-    def build(self, rate: "Rate", decays: Callable[[Any], Any]) -> "optax.GradientTransformation":
-        """The Optax function called."""
-        import optax
+    @override
+    def build(self, rate: Rate, decays: Decays) -> GradientTransformation:
+        arguments = {name: value for name, value in self if name != "lr"}
+        return optimizer.by_name(self.kind, rate, **arguments, **dict.fromkeys(self.masks, decays))
 
-        hidden = signatures()[self.kind].hidden
-        masks = {key: decays for key in ("mask", "weight_decay_mask") if key in hidden}
-        arguments = {name: getattr(self, name) for name in signatures()[self.kind].arguments}
-        return getattr(optax, self.kind)(learning_rate=rate, **masks, **arguments)
+
+@functools.cache
+def optax_table() -> dict[str, Any]:
+    """``optax``: the version that was read. ``optimizers``: by name, summary, arguments and masks."""
+    return json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 
 
 class Optimizers(Mapping[str, type[Optimizer]]):
-    """SGD and Optax's, by name. Optax's source is read when one of them is asked for."""
+    """SGD and Optax's, by name. The class of one of Optax's is made when it is first asked for."""
 
     def __getitem__(self, name: str) -> type[Optimizer]:
         return Sgd if name == "sgd" else _optax_optimizer(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(("sgd", *signatures()))
+        return iter(("sgd", *optax_table()["optimizers"]))
 
     def __len__(self) -> int:
-        return 1 + len(signatures())
+        return 1 + len(optax_table()["optimizers"])
 
 
 @functools.cache
 def _optax_optimizer(name: str) -> type[Optimizer]:
     """The class of an Optax optimizer. KeyError where there is none of that name."""
-    signature = signatures()[name]
-    fields: dict[str, Any] = {
-        key: (each.type, Field(... if each.required else each.default, description=each.meaning))
-        for key, each in signature.arguments.items()
-    }
-    return create_model(name, __base__=OptaxOptimizer, __doc__=signature.summary, **fields)
+    listed = optax_table()["optimizers"][name]
+    summary = " ".join([listed["summary"], *filter(None, [DIFFERENCES.get(name)])])
+    fields: dict[str, Any] = {key: _field(key, **argument) for key, argument in listed["arguments"].items()}
+    made = create_model(name, __base__=OptaxOptimizer, __doc__=summary, **fields)
+    made.masks = tuple(listed["masks"])
+    return made
+
+
+def _field(name: str, type: str, description: str, default: Any = ...) -> tuple[Any, Any]:
+    """The type and field of an argument, as ``create_model`` takes them."""
+    word, _, optional = type.partition(" | ")
+    bounds = next((bounds for pattern, bounds in BOUNDS.items() if re.fullmatch(pattern, name)), None)
+    kind: Any = Annotated[float, bounds] if word == "float" and bounds else TYPES[word]
+    return kind | None if optional else kind, Field(default, description=description)
 
 
 AnyOptimizer = Annotated[Any, Choice(Optimizer.family, Optimizers())]

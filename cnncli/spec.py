@@ -1,16 +1,24 @@
-"""What has settings is its own spec: a frozen, strict model whose fields are the YAML's.
+"""Base class of everything that is configured in YAML: a frozen, strict model whose fields are the YAML's.
 
-A spec is written in three forms: ``name``, ``name: value`` (its main field) or ``name: {field: value, ...}``.
+A spec is written in three forms: ``name``, ``name: value`` (its shorthand field) or ``name: {field: value, ...}``.
 ``one_of(family)`` is the type of a field that holds one spec of a family.
 """
 
+from __future__ import annotations
+
 import difflib
+import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
-from pydantic_core import PydanticCustomError, SchemaValidator, core_schema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
+from pydantic_core import PydanticCustomError, core_schema
+from typing_extensions import override
+
+NAME = r"[^\W\d][\w-]*"  # of a layer, a block, a parameter; letters and digits of any script
+NAME_FOR_EDITORS = r"[^\s\d./:$'\"\[\]{}-][^\s./:$'\"\[\]{}]*"  # there, \w is ASCII: what no name may hold
 
 # What other frameworks call our fields; the first that exists where the word stands is suggested.
 FIELD_WORDS = {
@@ -49,7 +57,6 @@ NO_FIELD = {
 # Ours for one thing, elsewhere for another: suggested where one is given what it does not take.
 OTHERWISE = {"linear": "fc"}
 
-
 MANY = 14  # words that are listed where one of them was meant; of more, the FEW nearest are
 FEW = 5
 
@@ -72,19 +79,20 @@ class Settings(BaseModel):
 class Spec(Settings):
     """One choice of a family (a layer, a source, a loss ...).
 
-    ``kind``: its word in YAML. ``main``: the field that may stand alone. ``words``: what others call it.
+    ``kind``: its word in YAML, by default the class's name without its family. ``shorthand``: the field that may stand
+    alone. ``aliases``: what others call it.
     """
 
     family: ClassVar[str] = "spec"
     kind: ClassVar[str] = "spec"
-    main: ClassVar[str | None] = None
-    words: ClassVar[tuple[str, ...]] = ()
+    shorthand: ClassVar[str | None] = None
+    aliases: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         if "kind" not in cls.__dict__:
-            cls.kind = snake_case(cls.__name__)
+            cls.kind = snake_case(cls.__name__).removesuffix(f"_{cls.family}")
 
     @classmethod
     def from_yaml(cls, value: Any) -> Self:
@@ -92,16 +100,16 @@ class Spec(Settings):
         inner = value[cls.kind] if isinstance(value, dict) else None
         if inner is None or isinstance(inner, dict):
             return cls.model_validate(inner or {})
-        if cls.main is None:
+        if cls.shorthand is None:
             names = ", ".join(info.alias or name for name, info in cls.model_fields.items())
             hint = OTHERWISE.get(cls.kind)
             hint = f"Did you mean {hint}?" if hint else f"Fields: {names}." if names else "It has no fields."
             raise PydanticCustomError("no_main", "{kind} takes no bare value, got {got}",
                                       {"kind": cls.kind, "got": describe(inner), "hint": hint})  # fmt: skip
-        return cls.model_validate({cls.main: inner})
+        return cls.model_validate({cls.shorthand: inner})
 
+    @override
     def to_yaml(self) -> Any:
-        """In the ``name: {every field}`` form."""
         return {self.kind: super().to_yaml()}
 
 
@@ -154,47 +162,53 @@ def describe(value: Any) -> str:
 
 
 class Choice:
-    """The type of a field that holds one spec of a family, in any written form. Specs that no file uses are not built.
+    """The type of a field that holds one spec of a family, in any written form.
 
-    ``members``: the family's specs by their kind.
+    ``members``: the family's specs by their kind. The schema of a member is built when a file first uses it: building
+    all of them takes longer than reading a config.
     """
 
     def __init__(self, family: str, members: Mapping[str, type[Spec]]) -> None:
         self.family = family
         self.members = members
-        self._validators: dict[str, SchemaValidator] = {}
 
-    def validate(self, value: Any) -> Any:
-        """A spec from its written form. A ValidationError's locations begin with the kind."""
-        if isinstance(value, Spec) and self.members.get(value.kind) is type(value):
-            return value
-        kind = self._kind(value)
-        if kind not in self._validators:  # a union of one: it is what puts the kind into locations
-            read = core_schema.no_info_plain_validator_function(self.members[kind].from_yaml)
-            self._validators[kind] = SchemaValidator(core_schema.tagged_union_schema({kind: read}, lambda _: kind))
-        return self._validators[kind].validate_python(value)
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        read: dict[Any, Any] = {
+            kind: core_schema.no_info_plain_validator_function(functools.partial(self._read, kind))
+            for kind in self.members
+        }
+        union = core_schema.tagged_union_schema(read, discriminator=_kind)  # puts the kind into errors' locations
+        return core_schema.no_info_before_validator_function(self._check_kind, union)
 
-    def _kind(self, value: Any) -> str:
-        kind = next(iter(value)) if isinstance(value, dict) and len(value) == 1 else value
-        if not isinstance(kind, str):
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"family": self.family, "anyOf": [{"const": kind} for kind in self.members]}
+
+    def _read(self, kind: str, value: Any) -> Spec:
+        return value if isinstance(value, Spec) else self.members[kind].from_yaml(value)
+
+    def _check_kind(self, value: Any) -> Any:
+        kind = _kind(value)
+        if kind is None or (isinstance(value, Spec) and type(value) is not self.members.get(kind)):
             what = f"expected one {self.family}: name, name: value or name: {{field: value}}"
             raise PydanticCustomError("not_a_spec", "{what}, got {got}", {"what": what, "got": describe(value)})
         if kind not in self.members:
             raise PydanticCustomError("unknown_kind", "unknown {family} '{kind}'",
                                       {"family": self.family, "kind": kind, "choice": self})  # fmt: skip
-        return kind
+        return value
 
     def hint(self, kind: str) -> str:
         """Which member was meant by an unknown word. Takes a while: only for errors that are shown."""
-        words = {word: name for name, member in self.members.items() for word in member.words}
+        words = {word: name for name, member in self.members.items() for word in member.aliases}
         hint = did_you_mean(kind, list(self.members), words)
         return f"{hint} `cnn layers` lists all." if " more." in hint else hint
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(self.validate)
 
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        return {"family": self.family, "anyOf": [{"const": kind} for kind in self.members]}
+def _kind(value: Any) -> str | None:
+    """The kind of a spec, or of its written form; None for what is neither."""
+    if isinstance(value, Spec):
+        return value.kind
+    kind = next(iter(value)) if isinstance(value, dict) and len(value) == 1 else value
+    return kind if isinstance(kind, str) else None
 
 
 def one_of(members: Sequence[type[Spec]]) -> Any:
@@ -224,6 +238,25 @@ def pair(item: Any) -> Any:
     return Annotated[tuple[item, item], BeforeValidator(_to_pair), WithJsonSchema({"anyOf": [schema, both]})]
 
 
-def check(test: Callable[[Any], Any]) -> Any:
-    """A before-validator from a function; a short name for annotations."""
-    return BeforeValidator(test)
+@dataclass(frozen=True)
+class Pattern:
+    """Text that matches ``regex``, which errors call ``meaning``. ``for_editors``: the JSON Schema's own regex."""
+
+    regex: str
+    meaning: str
+    for_editors: str = ""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        matched = core_schema.custom_error_schema(
+            core_schema.str_schema(pattern=self.regex),
+            custom_error_type="text_pattern",
+            custom_error_message="expected {expected}",
+            custom_error_context={"expected": self.meaning},
+        )
+        return core_schema.chain_schema([handler(source), matched])
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "pattern": self.for_editors or self.regex}
+
+
+check = BeforeValidator

@@ -1,15 +1,17 @@
 """``cnn init``: a first config to change."""
 
+from __future__ import annotations
+
 import json
 import re
 from pathlib import Path
 
+from cnncli.bundled import bundled_configs
 from cnncli.config.json_schema import json_schema
 from cnncli.config.reader import scalar
 from cnncli.config.schema import RUN_NAME
 from cnncli.errors import ConfigError, MachineError, Place
 from cnncli.runs.files import replace_file
-from cnncli.shipped import shipped
 
 SCHEMA = ".cnn-schema.json"  # beside the config, for its first line
 STARTER = """\
@@ -55,7 +57,7 @@ def write_starter(name: str) -> Path:
     name = name.removesuffix(".yaml")
     if not re.fullmatch(RUN_NAME, name):
         raise ConfigError.of(f"'{name}' is not a name for a config", "Use letters, digits, '.', '_' and '-'.")
-    known, path = shipped(), Path(f"{name}.yaml")
+    known, path = bundled_configs(), Path(f"{name}.yaml")
     if name in known:
         text = known[name].read_text(encoding="utf-8").replace("$schema=schema.json", f"$schema={SCHEMA}", 1)
     else:

@@ -12,14 +12,14 @@ import pytest
 import scipy.special
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from networks import jit, network
 from pydantic import TypeAdapter, ValidationError
 
 from cnncli.config.reader import read_value
 from cnncli.data.splits import ArraySplit, Dataset
 from cnncli.losses import LOSSES, AnyLoss, BinaryCrossEntropy, CrossEntropy, Focal, Hinge, MeanSquaredError, RbfMap
-from cnncli.train.objective import Targets, make_objective
 from cnncli.train.prepare import class_weights
+from cnncli.train.step import Targets, make_loss_fn
+from tests.helpers.networks import jit, network
 
 B, C = 9, 5  # one shape throughout: each loss compiles once
 seeds = st.integers(0, 2**32 - 1)
@@ -233,7 +233,7 @@ def objective_of(folder, layers, train, weights=None):
     loaded, model = network(folder, layers, train)
     made = model.init(jax.random.key(1))
     classes = loaded.graph.output.shape[0]
-    objective = make_objective(loaded.config, model, classes, weights)
+    objective = make_loss_fn(loaded.config, model, classes, weights)
 
     def value(params, x, targets):
         return objective(params, made.state, x, targets, jax.random.key(0))
@@ -271,7 +271,7 @@ def test_mse_after_softmax_is_taken_on_the_probabilities(torch, tmp_path):
 @pytest.mark.parametrize(
     ("last", "loss"), [("softmax", "cross_entropy"), ("softmax", "focal"), ("sigmoid", "binary_cross_entropy")]
 )
-def test_a_final_layer_that_the_loss_undoes_changes_nothing(tmp_path, last, loss):
+def test_a_final_layer_whose_logits_the_loss_takes_changes_nothing(tmp_path, last, loss):
     train = f"loss: {loss}, optimizer: {{sgd: 0.1}}"
     run, params = objective_of(tmp_path, f"[{{fc: 3}}, {last}]", train)
     bare, _ = objective_of(tmp_path, "[{fc: 3}]", train)

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from cnncli.config.reader import read_value
-from cnncli.schedules import SCHEDULES, AnySchedule, Constant, Cosine, Exponential, Linear, OneCycle, Step
+from cnncli.schedules import (
+    SCHEDULES,
+    AnySchedule,
+    ConstantSchedule,
+    CosineSchedule,
+    ExponentialSchedule,
+    LinearSchedule,
+    OneCycleSchedule,
+    StepSchedule,
+)
 
 LR = 0.3
 few = settings(max_examples=10, deadline=None)
@@ -44,21 +53,21 @@ def close(found, expected):
 
 
 def test_constant():
-    close(rates(Constant(), 7), [LR] * 7)
+    close(rates(ConstantSchedule(), 7), [LR] * 7)
 
 
 @few
 @given(total=totals, end=ends)
 def test_cosine(torch, total, end):
     expected = torch_rates(torch, total, lambda s, o: s.CosineAnnealingLR(o, total, eta_min=LR * end))
-    close(rates(Cosine(end=end), total), expected)
+    close(rates(CosineSchedule(end=end), total), expected)
 
 
 @few
 @given(total=totals, end=ends)
 def test_linear(torch, total, end):
     expected = torch_rates(torch, total, lambda s, o: s.LinearLR(o, 1.0, end, total))
-    close(rates(Linear(end=end), total), expected)
+    close(rates(LinearSchedule(end=end), total), expected)
 
 
 @few
@@ -67,18 +76,18 @@ def test_step(torch, total, drops, factor):
     """A time that is named twice counts twice."""
     expected = torch_rates(torch, total, lambda s, o: s.MultiStepLR(o, [drop for drop in drops if drop], factor))
     at = tuple(f"{drop} steps" for drop in drops)
-    close(rates(Step(at=at, factor=factor), total), expected * factor ** drops.count(0))
+    close(rates(StepSchedule(at=at, factor=factor), total), expected * factor ** drops.count(0))
 
 
 @few
 @given(total=totals, factor=st.floats(0.5, 1.5))
 def test_exponential_every_step(torch, total, factor):
     expected = torch_rates(torch, total, lambda s, o: s.ExponentialLR(o, factor))
-    close(rates(Exponential(factor=factor, every="1 step"), total), expected)
+    close(rates(ExponentialSchedule(factor=factor, every="1 step"), total), expected)
 
 
 def test_exponential_reaches_the_factor_after_an_epoch_and_its_root_half_way():
-    found = rates(Exponential(factor=0.25), 21, per_epoch=10)
+    found = rates(ExponentialSchedule(factor=0.25), 21, per_epoch=10)
     close(found[[0, 10, 20]], LR * np.array([1, 0.25, 0.0625]))
     close(found[[5, 15]], LR * np.array([0.5, 0.125]))
 
@@ -90,48 +99,48 @@ def test_one_cycle(torch, total, peak, start, end):
     expected = torch_rates(torch, total, lambda s, o: s.OneCycleLR(
         o, LR, total_steps=total, pct_start=peak, div_factor=1 / start, final_div_factor=start / end,
         cycle_momentum=False))  # fmt: skip
-    close(rates(OneCycle(peak=peak, start=start, end=end), total), expected)
+    close(rates(OneCycleSchedule(peak=peak, start=start, end=end), total), expected)
 
 
 @pytest.mark.parametrize("total", [4, 10, 50])
 def test_one_cycle_by_default_is_pytorchs_by_default(torch, total):
     expected = torch_rates(torch, total, lambda s, o: s.OneCycleLR(o, LR, total_steps=total, cycle_momentum=False))
-    close(rates(OneCycle(), total), expected)
+    close(rates(OneCycleSchedule(), total), expected)
 
 
 @few
 @given(warmup=st.integers(1, 10), total=st.integers(1, 30))
 def test_warmup_climbs_from_0_and_the_schedule_has_the_rest(warmup, total):
-    found = rates(Cosine(warmup=f"{warmup} steps"), total)
+    found = rates(CosineSchedule(warmup=f"{warmup} steps"), total)
     climb = LR * np.arange(warmup) / warmup
-    after = rates(Cosine(), max(total - warmup, 1))
+    after = rates(CosineSchedule(), max(total - warmup, 1))
     close(found, np.concatenate([climb, after])[:total])
 
 
 @pytest.mark.parametrize("total", [1, 2, 3])
 def test_a_cycle_too_short_to_climb_begins_at_the_top(total):
-    found = rates(OneCycle(), total)
+    found = rates(OneCycleSchedule(), total)
     assert found[0] == pytest.approx(LR)
     assert (np.diff(found) < 0).all()
 
 
 def test_warmup_climbs_to_where_the_schedule_begins():
-    found = rates(OneCycle(warmup="4 steps", start=0.1), 24)
+    found = rates(OneCycleSchedule(warmup="4 steps", start=0.1), 24)
     close(found[:5], LR * 0.1 * np.arange(5) / 4)
     assert found.max() == pytest.approx(LR)
-    found = rates(Step(at=("1 step",), warmup="4 steps"), 8)
+    found = rates(StepSchedule(at=("1 step",), warmup="4 steps"), 8)
     close(found, LR * 0.1 * np.array([0, 0.25, 0.5, 0.75, 1, 1, 1, 1]))
 
 
 def test_drops_count_from_the_start_of_training_whatever_the_warmup():
-    plain, warm = (rates(Step(at=("50 %", "3 epochs"), warmup=warmup), 20) for warmup in ("0 steps", "1 epoch"))
+    plain, warm = (rates(StepSchedule(at=("50 %", "3 epochs"), warmup=warmup), 20) for warmup in ("0 steps", "1 epoch"))
     close(warm[5:], plain[5:])
     close(plain, LR * np.repeat([1, 0.1, 0.01], [10, 5, 5]))
 
 
 @pytest.mark.parametrize("at", ["2 epochs", "2.0 epochs", "10 steps", "10 step", "50 %", "50%"])
 def test_the_same_time_in_other_words(at):
-    close(rates(Step(at=(at,)), 20), LR * np.repeat([1, 0.1], 10))
+    close(rates(StepSchedule(at=(at,)), 20), LR * np.repeat([1, 0.1], 10))
 
 
 @pytest.mark.parametrize(
@@ -153,7 +162,9 @@ def test_the_rate_of_the_last_step(written, last):
     assert (found > 0).all()
 
 
-@pytest.mark.parametrize("schedule", [Cosine(end=0.2), Linear(end=0.2), OneCycle(end=0.2)], ids=lambda s: s.kind)
+@pytest.mark.parametrize(
+    "schedule", [CosineSchedule(end=0.2), LinearSchedule(end=0.2), OneCycleSchedule(end=0.2)], ids=lambda s: s.kind
+)
 def test_training_that_goes_on_stays_at_the_end(schedule):
     rate = schedule.build(LR, 5, 20)
     close([float(rate(step)) for step in (20, 21, 1000)], [0.2 * LR] * 3)

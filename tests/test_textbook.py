@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from cnncli.bundled import bundled_configs
 from cnncli.config.load import load
 from cnncli.runs.directory import Run
-from cnncli.shipped import shipped
 from cnncli.train.events import Events
-from cnncli.train.start import train
+from cnncli.train.trainer import train
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMED = sorted(set(re.findall(r"`(test_textbook_\w+)`", (ROOT / "README.md").read_text(encoding="utf-8"))))
@@ -22,8 +22,8 @@ def test_every_row_of_the_readme_has_its_test(name):
 
 
 def accuracy(tmp_path, config, *overrides):
-    """Training accuracy after training a shipped config of the truth tables."""
-    run = train(load(shipped()[config], overrides), tmp_path / "runs", Events()).run
+    """Training accuracy after training a bundled config of the truth tables."""
+    run = train(load(bundled_configs()[config], overrides), tmp_path / "runs", Events()).run
     return [line for line in Run(run).metric_lines() if line["kind"] == "epoch"][-1]["train"]["accuracy"]
 
 
@@ -56,7 +56,7 @@ def test_textbook_bias_a_perceptron_without_it_cannot_map_the_origin_to_one(tmp_
 
 def test_textbook_health_records_every_layer_before_every_epoch(tmp_path):
     overrides = ("train.watch=true", "train.epochs=2")
-    run = Run(train(load(shipped()["digits"], overrides), tmp_path / "runs", Events()).run)
+    run = Run(train(load(bundled_configs()["digits"], overrides), tmp_path / "runs", Events()).run)
     lines = [line for line in run.metric_lines() if line["kind"] == "health"]
     assert [line["epoch"] for line in lines] == [1, 2]
     conv, relu = lines[0]["layers"]["conv1"], lines[0]["layers"]["relu1"]

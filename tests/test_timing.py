@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from networks import network
 from rich.console import Console
 
 from cnncli import timing
+from cnncli.bundled import bundled_configs
 from cnncli.config.load import load
-from cnncli.report.timing import summary, time_legend, time_table
-from cnncli.shipped import shipped
+from cnncli.report.timing import rendered
 from cnncli.train.events import Events
+from tests.helpers.networks import network
 
 PROMISED = {"images_per_second", "step_ms", "compile_seconds", "kernels", "precision", "layers"}
 BRANCHED = """[{conv: {filters: 4, kernel: 3, trainable: false}}, {conv: 4, name: first},
@@ -80,16 +80,16 @@ def test_the_table_has_a_row_per_layer_at_any_width(branched):
     graph, document, _ = branched
     for width in (20, 100):
         file = io.StringIO()
-        Console(file=file, width=width).print(summary(document), time_table(document), time_legend(document))
+        Console(file=file, width=width).print(rendered(document))
     text = file.getvalue()
     assert all(any(line.startswith(node.name) for line in text.splitlines()) for node in graph.nodes)
     assert "timed alone" in text
 
 
 def test_the_shape_that_cropping_gets_is_the_stored_one():
-    loaded = load(shipped()["alexnet"])
+    loaded = load(bundled_configs()["alexnet"])
     assert timing.stored_shape(loaded.config, loaded.graph) == (256, 256, 3)
-    loaded = load(shipped()["lenet5"])
+    loaded = load(bundled_configs()["lenet5"])
     assert timing.stored_shape(loaded.config, loaded.graph) == (32, 32, 1)
 
 
@@ -97,12 +97,12 @@ QUICK = ("perceptron", "xor")
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in shipped()]
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in bundled_configs()]
 )
-def test_every_shipped_config_is_timed_without_its_data(name, monkeypatch):
+def test_every_bundled_config_is_timed_without_its_data(name, monkeypatch):
     monkeypatch.setattr(timing, "BYTES", 1 << 22)
     size = [] if name in QUICK else ["train.batch_size=2"]
-    document = timing.measure(load(shipped()[name], [*size, "data.dir=/nowhere"]), Events())
+    document = timing.measure(load(bundled_configs()[name], [*size, "data.dir=/nowhere"]), Events())
     assert json.loads(json.dumps(document)) == document
     assert document["images_per_second"]["train"] > 0
 

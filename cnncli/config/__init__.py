@@ -1,7 +1,7 @@
 """YAML text to a checked config. Imports no JAX.
 
-``load`` is the way in. ``reader`` knows places, ``overrides`` the command line, ``blocks`` the user's composites,
-``schema`` the fields; ``check`` finds the place of what is wrong, ``wording`` its words, ``suggest`` the line to write;
-``classes`` tells whose fields stand where; ``writer`` writes what ``reader`` reads back, ``json_schema`` what editors
-check by.
+``load`` is the way in. ``reader`` reads YAML with places, ``overrides`` the command line, ``blocks`` writes out the
+user's composites, ``schema`` lists the fields. ``problems`` turns validation errors into problems with a place,
+``messages`` into text, ``suggest`` says what to write instead; ``field_lookup`` finds the class at a location of the
+config. ``writer`` writes what ``reader`` reads back; ``json_schema`` is for editors.
 """

@@ -9,20 +9,21 @@
 ``basic: 16``, its first parameter) becomes a ``block`` of those layers.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from cnncli.config.reader import Node
+from cnncli.config.reader import YamlNode
 from cnncli.errors import Problem
 from cnncli.layers import LAYERS
-from cnncli.spec import describe, did_you_mean
+from cnncli.layers.entry import BESIDE
+from cnncli.spec import NAME, describe, did_you_mean
 
 MAX_VALUES = 20_000  # written out
 MAX_DEPTH = 128
-NOTE = " (in "  # begins the note on what came from a block
-_NAME = re.compile(r"[^\W\d][\w-]*")
-_TAKEN = {"name", "from", *(layer.kind for layer in LAYERS)}
+_TAKEN = {*BESIDE, *(layer.kind for layer in LAYERS)}
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,11 @@ class Definition:
     """One block: its parameters with their defaults (None: must be given) and its layers as written."""
 
     name: str
-    params: dict[str, Node | None]
-    layers: Node
+    params: dict[str, YamlNode | None]
+    layers: YamlNode
 
 
-def expand_blocks(root: Node) -> tuple[Node, list[Problem]]:
+def expand_blocks(root: YamlNode) -> tuple[YamlNode, list[Problem]]:
     """The config without ``blocks:``, every use of one written out; and what was wrong."""
     if "blocks" not in root.value:
         return root, []
@@ -58,7 +59,7 @@ class _Writer:
     values: int = 0
     stopped: bool = False
 
-    def write(self, node: Node, depth: int) -> Node:
+    def write(self, node: YamlNode, depth: int) -> YamlNode:
         """``node`` with every use of a block below it written out."""
         self.values += 1
         if depth > MAX_DEPTH or self.values > MAX_VALUES:
@@ -70,69 +71,66 @@ class _Writer:
             return node.having(written)
         return node
 
-    def _stopped(self, node: Node, depth: int) -> Node:
+    def _stopped(self, node: YamlNode, depth: int) -> YamlNode:
         much = f"over {MAX_VALUES:,} values" if depth <= MAX_DEPTH else f"values nested more than {MAX_DEPTH} deep"
         if not self.stopped:
-            self._problem(node, f"the blocks write out to {much}")
+            self.problems.append(node.problem(f"the blocks write out to {much}"))
         self.stopped = True
         return node.having(None)
 
-    def _item(self, item: Node, depth: int) -> Node:
+    def _item(self, item: YamlNode, depth: int) -> YamlNode:
         if self.stopped:
             return item.having(None)
         keys = item.value if isinstance(item.value, dict) else [item.value] if isinstance(item.value, str) else []
         name = next((key for key in keys if key in self.definitions), None)
         return self._use(self.definitions[name], item, depth) if name else self.write(item, depth)
 
-    def _use(self, block: Definition, item: Node, depth: int) -> Node:
+    def _use(self, block: Definition, item: YamlNode, depth: int) -> YamlNode:
         """One use. Beside its arguments the entry may hold a name and from."""
         others = dict(item.value) if isinstance(item.value, dict) else {block.name: item.having(None)}
         given = others.pop(block.name)
         if block.name in self.inside:
-            self._problem(item, f"the block '{block.name}' calls itself ({' > '.join([*self.inside, block.name])})")
+            calls = " > ".join([*self.inside, block.name])
+            self.problems.append(item.problem(f"the block '{block.name}' calls itself ({calls})"))
             return item.having("flatten")
-        note = f"{NOTE}{block.name}, used on line {item.place.line})" if item.place.line else f"{NOTE}{block.name})"
+        note = f"in {block.name}, used on line {item.place.line}" if item.place.line else f"in {block.name}"
         body = _fill(block.layers, self._arguments(block, given, note), note)
         self.inside.append(block.name)
         body = self.write(body, depth + 2)
         self.inside.pop()
-        fields = {"layers": body, "of": Node(block.name, item.place, item.path)}
-        inner = Node(fields, given.place, given.path, dict.fromkeys(fields, given.place), given.note)
+        fields = {"layers": body, "of": YamlNode(block.name, item.place, item.path)}
+        inner = YamlNode(fields, given.place, given.path, dict.fromkeys(fields, given.place), given.note)
         keys = {**item.keys, "block": item.keys.get(block.name, item.place)}
-        return Node({"block": inner, **others}, item.place, item.path, keys, item.note)
+        return YamlNode({"block": inner, **others}, item.place, item.path, keys, item.note)
 
-    def _arguments(self, block: Definition, given: Node, note: str) -> dict[str, Node]:
+    def _arguments(self, block: Definition, given: YamlNode, note: str) -> dict[str, YamlNode]:
         """A value for every parameter: the given one, or the default, which may speak of parameters before it."""
         values = self._named(block, given)
         for key in (key for key in values if key not in block.params):
             hint = did_you_mean(key, list(block.params)) or "It takes none."
-            place = given.keys.get(key, given.place)
-            self.problems.append(Problem(f"{block.name} has no parameter '{key}'{given.note}", place, given.path, hint))
-        arguments: dict[str, Node] = {}
+            self.problems.append(given.problem(f"{block.name} has no parameter '{key}'", hint, given.keys.get(key)))
+        arguments: dict[str, YamlNode] = {}
         for key, default in block.params.items():
             if key in values:
                 arguments[key] = values[key]
             elif default is not None:
                 arguments[key] = _fill(default, arguments, note)
             else:
-                self._problem(given, f"{block.name} needs {key}")
+                self.problems.append(given.problem(f"{block.name} needs {key}"))
                 arguments[key] = given.having(None)
         return arguments
 
-    def _named(self, block: Definition, given: Node) -> dict[str, Node]:
+    def _named(self, block: Definition, given: YamlNode) -> dict[str, YamlNode]:
         """The arguments by name: one value by itself is the first parameter's."""
         if given.value is None or isinstance(given.value, dict):
             return given.value or {}
         if block.params:
             return {next(iter(block.params)): given}
-        self._problem(given, f"{block.name} takes no parameters, got {describe(given.value)}")
+        self.problems.append(given.problem(f"{block.name} takes no parameters, got {describe(given.value)}"))
         return {}
 
-    def _problem(self, node: Node, message: str) -> None:
-        self.problems.append(Problem(message + node.note, node.place, node.path))
 
-
-def _fill(node: Node, arguments: dict[str, Node], note: str) -> Node:
+def _fill(node: YamlNode, arguments: dict[str, YamlNode], note: str) -> YamlNode:
     """A copy of a block's body with arguments for ``$parameters``."""
     if isinstance(node.value, str) and node.value.startswith("$") and node.value[1:] in arguments:
         argument = arguments[node.value[1:]]
@@ -144,60 +142,57 @@ def _fill(node: Node, arguments: dict[str, Node], note: str) -> Node:
     return node.having(node.value, note)
 
 
-def _definitions(blocks: Node, problems: list[Problem]) -> dict[str, Definition]:
+def _definitions(blocks: YamlNode, problems: list[Problem]) -> dict[str, Definition]:
     if not isinstance(blocks.value, dict):
-        problems.append(Problem(f"expected a mapping of blocks, got {describe(blocks.value)}", blocks.place, "blocks",
-                                "Write blocks: {name: {params: [...], layers: [...]}}."))  # fmt: skip
+        what = f"expected a mapping of blocks, got {describe(blocks.value)}"
+        problems.append(blocks.problem(what, "Write blocks: {name: {params: [...], layers: [...]}}."))
         return {}
     found = [_definition(name, node, blocks, problems) for name, node in blocks.value.items()]
     return {block.name: block for block in found if block}
 
 
-def _definition(name: str, node: Node, blocks: Node, problems: list[Problem]) -> Definition | None:
+def _definition(name: str, node: YamlNode, blocks: YamlNode, problems: list[Problem]) -> Definition | None:
     place = blocks.keys[name]
-    if not _NAME.fullmatch(name) or name in _TAKEN:
+    if not re.fullmatch(NAME, name) or name in _TAKEN:
         what = "is a word of its own" if name in _TAKEN else "is not a name"
-        problems.append(Problem(f"'{name}' {what}", place, node.path, "Choose another name."))
+        problems.append(node.problem(f"'{name}' {what}", "Choose another name.", place))
         return None
     if not isinstance(node.value, dict) or "layers" not in node.value:
-        problems.append(Problem("a block needs layers", place, node.path, "Write {params: [...], layers: [...]}."))
+        problems.append(node.problem("a block needs layers", "Write {params: [...], layers: [...]}.", place))
         return None
     for key in (key for key in node.value if key not in ("params", "layers")):
-        hint = did_you_mean(key, ["params", "layers"])
-        problems.append(Problem(f"unknown key '{key}'", node.keys[key], node.path, hint))
+        problems.append(node.problem(f"unknown key '{key}'", did_you_mean(key, ["params", "layers"]), node.keys[key]))
     params = _params(node.value.get("params"), problems)
     if params is None:
         return None
     for unknown in _unknown_parameters(node.value["layers"], list(params)):
         hint = did_you_mean(unknown.value[1:], list(params)) or "Declare it in params: [...]."
-        what = f"the block '{name}' has no parameter {unknown.value}"
-        problems.append(Problem(what, unknown.place, unknown.path, hint))
+        problems.append(unknown.problem(f"the block '{name}' has no parameter {unknown.value}", hint))
     return Definition(name, params, node.value["layers"])
 
 
-def _params(node: Node | None, problems: list[Problem]) -> dict[str, Node | None] | None:
+def _params(node: YamlNode | None, problems: list[Problem]) -> dict[str, YamlNode | None] | None:
     """The parameters: ``width`` must be given, ``stride: 1`` has a default."""
-    params: dict[str, Node | None] = {}
+    params: dict[str, YamlNode | None] = {}
     if node is None or node.value is None:
         return params
     if not isinstance(node.value, list):
         what = f"expected a list of parameters, got {describe(node.value)}"
-        problems.append(Problem(what, node.place, node.path, "Write params: [width, stride: 1]."))
+        problems.append(node.problem(what, "Write params: [width, stride: 1]."))
         return None
     for item in node.value:
         pairs = item.value.items() if isinstance(item.value, dict) else [(item.value, None)]
         for key, default in pairs:
-            if not isinstance(key, str) or not _NAME.fullmatch(key) or key in params:
-                problems.append(Problem(f"not a new parameter's name: {describe(key)}", item.place, item.path))
+            if not isinstance(key, str) or not re.fullmatch(NAME, key) or key in params:
+                problems.append(item.problem(f"not a new parameter's name: {describe(key)}"))
                 continue
             for unknown in _unknown_parameters(default, list(params)) if default else ():
-                what = f"there is no parameter {unknown.value} before {key}"
-                problems.append(Problem(what, unknown.place, unknown.path))
+                problems.append(unknown.problem(f"there is no parameter {unknown.value} before {key}"))
             params[key] = default
     return params
 
 
-def _unknown_parameters(node: Node, params: list[str]) -> Iterator[Node]:
+def _unknown_parameters(node: YamlNode, params: list[str]) -> Iterator[YamlNode]:
     """Every ``$word`` below ``node`` that is no parameter."""
     if isinstance(node.value, str) and node.value.startswith("$") and node.value[1:] not in params:
         yield node

@@ -4,30 +4,26 @@ A file without ``blocks:`` is held to it exactly. In one with blocks, an entry m
 a block's), and a layer's field may be a ``$parameter``: what neither a schema nor an editor can know, `cnn` checks.
 """
 
+from __future__ import annotations
+
 import inspect
 import json
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from cnncli.config.classes import choices, fields, holders
+from cnncli.config.field_lookup import choices, fields, holders
 from cnncli.config.schema import Config
 from cnncli.layers import Entry
+from cnncli.optimizers import optax_table
 from cnncli.spec import Choice, Spec, plain
 
 OPEN = "_in_blocks"  # ends the names of definitions for files with blocks
 _DOLLAR = {"type": "string", "pattern": r"^\$"}
 PARAMETER = {"description": "a parameter of the block around it",
              "anyOf": [_DOLLAR, {"type": "array", "contains": _DOLLAR}]}  # fmt: skip
-# Python's \w is of every script, an editor's of ASCII: there, what no name may hold.
-_PATTERNS = {
-    r"^[^\W\d][\w-]*$": r"^[^\s\d./:$'\"\[\]{}-][^\s./:$'\"\[\]{}]*$",
-    r"^[^\W_][\w.-]*$": r"^[^\s./:$'\"\[\]{}_-][^\s/:$'\"\[\]{}]*$",
-}
-
 Schema = dict[str, Any]
 
 
@@ -41,7 +37,7 @@ def json_schema() -> Schema:
     root["required"].remove("name")  # the file's, unless given
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$comment": f"Written by `cnn schema`, with optax {version('optax')}.",
+        "$comment": f"Written by `cnn schema`, with optax {optax_table()['optax']}.",
         "title": "cnn config",
         **root,
         "if": {"required": ["blocks"]},
@@ -109,8 +105,6 @@ class _Writer:
             del made["anyOf"]
         elif "$ref" in schema:
             made = {"$ref": self.define_class(self.classes[schema["$ref"].rpartition("/")[2]], mode)} | made
-        if "pattern" in made:
-            made["pattern"] = _PATTERNS.get(made["pattern"], made["pattern"])
         return made
 
     def define(self, name: str, make: Callable[[], Schema]) -> str:
@@ -132,14 +126,14 @@ class _Writer:
         })  # fmt: skip
 
     def _forms(self, family: Choice, mode: str) -> dict[str, Schema]:
-        """By kind, what may stand behind it: its fields, its main field's value, or nothing."""
+        """By kind, what may stand behind it: its fields, its shorthand's value, or nothing."""
         return {kind: self._form(family, kind, member, mode) for kind, member in family.members.items()}
 
     def _form(self, family: Choice, kind: str, member: type[Spec], mode: str) -> Schema:
         reference = self.define(_name(family.family, kind) + mode, lambda: self.fields(member, mode))
         forms: list[Schema] = [{"$ref": reference}]
-        if member.main and _needed(member) <= {member.main}:
-            forms.append({"$ref": f"{reference}/properties/{member.main}"})
+        if member.shorthand and _needed(member) <= {member.shorthand}:
+            forms.append({"$ref": f"{reference}/properties/{member.shorthand}"})
         if not _needed(member):
             forms.append({"type": "null"})
         return {"description": inspect.cleandoc(member.__doc__ or ""), "anyOf": forms}

@@ -1,5 +1,7 @@
 """From a path and overrides to a checked config with its graph, or every problem at once."""
 
+from __future__ import annotations
+
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -11,14 +13,15 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from cnncli.config.blocks import expand_blocks
-from cnncli.config.check import in_order, problems_of
-from cnncli.config.classes import Location
+from cnncli.config.field_lookup import Location
 from cnncli.config.overrides import apply_overrides
-from cnncli.config.reader import Node, file_text, read_text
+from cnncli.config.problems import in_order, problems_of
+from cnncli.config.reader import YamlNode, file_text, read_text
 from cnncli.config.schema import MAX_NAME, Config, DataSettings, ModelSettings
 from cnncli.errors import ConfigError, Place, Problem, ShapeError
-from cnncli.graph import Graph, GraphError, build
+from cnncli.graph import Graph, GraphError, Misfit, build
 from cnncli.layers.base import times
+from cnncli.layers.entry import BESIDE
 from cnncli.paths import located
 
 PARAMETER_BYTES = 12  # a float32 weight, its gradient and one optimizer slot
@@ -32,7 +35,7 @@ class Loaded:
 
     config: Config
     graph: Graph
-    root: Node
+    root: YamlNode
     path: Path
     text: str
 
@@ -59,7 +62,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     return Loaded(_located(config, root, path), graph, root, path, text)
 
 
-def _located(config: Config, root: Node, path: Path) -> Config:
+def _located(config: Config, root: YamlNode, path: Path) -> Config:
     """Relative paths are relative to the config's folder, those of overrides to the current one.
 
     So are those of an old run, whose resolved.yaml may hold relative ones.
@@ -80,24 +83,25 @@ def _refused(problems: list[Problem]) -> ConfigError:
     return ConfigError(problems)
 
 
-def _named(root: Node, path: Path) -> Node:
+def _named(root: YamlNode, path: Path) -> YamlNode:
     """The file's name for a missing ``name:``."""
     if "name" in root.value:
         return root
     name = re.sub(r"[^\w.-]+", "-", path.stem).lstrip("-._")
     name = name.encode()[:MAX_NAME].decode(errors="ignore") or "run"
-    return root.having({**root.value, "name": Node(name, Place(root.place.file), "name")})
+    return root.having({**root.value, "name": YamlNode(name, Place(root.place.file), "name")})
 
 
-def _as_then(root: Node, path: Path) -> Node:
+def _as_then(root: YamlNode, path: Path) -> YamlNode:
     """An old run's config with the rules by which its data was split, which today's are not."""
     data = root.value.get("data")
     if path.name != RESOLVED or data is None or not isinstance(data.value, dict):
         return root
-    changed = {"validation_rounding": Node("half_to_even", Place(str(path)), "data.validation_rounding"), **data.value}
+    rounding = YamlNode("half_to_even", Place(str(path)), "data.validation_rounding")
+    changed = {"validation_rounding": rounding, **data.value}
     source = data.find(("source", "folder"))
     if source.path == "data.source.folder" and isinstance(source.value, dict):
-        fields = {"any_case": Node(False, Place(str(path)), f"{source.path}.any_case"), **source.value}
+        fields = {"any_case": YamlNode(False, Place(str(path)), f"{source.path}.any_case"), **source.value}
         changed["source"] = data.value["source"].having({"folder": source.having(fields)})
     return root.having({**root.value, "data": data.having(changed)})
 
@@ -109,7 +113,7 @@ def _validate(model: type[BaseModel], value: Any) -> tuple[Any, list[ErrorDetail
         return None, error.errors(include_url=False)
 
 
-def _wired(root: Node, config: Config | None, errors: list[ErrorDetails]) -> tuple[Graph | None, list[Problem]]:
+def _wired(root: YamlNode, config: Config | None, errors: list[ErrorDetails]) -> tuple[Graph | None, list[Problem]]:
     """The graph; or what does not fit, among the layers above the first wrong one."""
     model = config.model if config else None
     if model is None:
@@ -123,27 +127,28 @@ def _wired(root: Node, config: Config | None, errors: list[ErrorDetails]) -> tup
     try:
         return build(model.layers, model.input), []
     except GraphError as error:
-        return None, [_misfit(root, each.location, each.message, each.hint) for each in error.misfits]
+        return None, [_misfit(root, each) for each in error.misfits]
 
 
-def _misfit(root: Node, location: Location, message: str, hint: str) -> Problem:
-    """A problem of the entry at ``location``, or of its from or name. An override that changed it is its place."""
-    node = root.find(("model", "layers", *location))
+def _misfit(root: YamlNode, misfit: Misfit) -> Problem:
+    """A problem of a layer's entry, or of its from or name. An override that changed the entry is its place."""
+    node = root.find(("model", "layers", *misfit.location))
     entry = node.value if isinstance(node.value, dict) else {}
-    kind = next((key for key in entry if key not in ("name", "from")), "")
-    word = "from" if message.startswith("from:") else "name" if message.startswith("the name ") else ""
-    place = _overridden(node) or (entry[word].place if word in entry else node.keys.get(kind, node.place))
-    return Problem(message + node.note, place, f"{node.path}.{kind}" if kind else node.path, hint)
+    kind = next((key for key in entry if key not in BESIDE), "")
+    part = entry.get(misfit.part)
+    place = _overridden(node) or (part.place if part else node.keys.get(kind, node.place))
+    path = f"{node.path}.{kind}" if kind else node.path
+    return Problem(misfit.message, place, path, misfit.hint, node.note)
 
 
-def _overridden(node: Node) -> Place | None:
+def _overridden(node: YamlNode) -> Place | None:
     """The override that set something in ``node``."""
     if node.place.line is None:
         return node.place
     return next((place for child in node.children() if (place := _overridden(child))), None)
 
 
-def _data_misfits(root: Node, config: Config | None, errors: list[ErrorDetails]) -> Iterator[Problem]:
+def _data_misfits(root: YamlNode, config: Config | None, errors: list[ErrorDetails]) -> Iterator[Problem]:
     """Images that do not fit the input, as far as is known before any data is read."""
     data = config.data if config else _validate(DataSettings, root.find(("data",)).plain())[0]
     if data is None or (shape := data.source.image_shape()) is None:
@@ -168,7 +173,7 @@ def _data_misfits(root: Node, config: Config | None, errors: list[ErrorDetails])
                       node.place, node.path, hint)  # fmt: skip
 
 
-def _output_misfits(config: Config | None, graph: Graph | None, root: Node) -> Iterator[Problem]:
+def _output_misfits(config: Config | None, graph: Graph | None, root: YamlNode) -> Iterator[Problem]:
     """Outputs and class weights that are not one number per class."""
     if not config or not graph:
         return
@@ -176,17 +181,17 @@ def _output_misfits(config: Config | None, graph: Graph | None, root: Node) -> I
     for shape, location, widths in _outputs(graph):
         if len(shape) != 1:
             what = f"the network ends in {times(shape)}, a classifier needs one number per class"
-            yield _misfit(root, location, what, "End with flatten or global_avg_pool, then fc.")
+            yield _misfit(root, Misfit(location, what, "End with flatten or global_avg_pool, then fc."))
         elif classes and shape[0] not in config.train.loss.widths(classes):
             what = f"{config.data.source.kind} has {classes} classes, the network gives {shape[0]} outputs"
-            yield _misfit(root, widths, what, f"Try {classes}.")
+            yield _misfit(root, Misfit(widths, what, f"Try {classes}."))
     weights, node = config.train.class_weights, root.find(("train", "class_weights"))
     if classes and isinstance(weights, tuple) and len(weights) != classes:
         what = f"expected {classes} numbers, one for each class of {config.data.source.kind}, got {len(weights)}"
         yield Problem(what, node.place, node.path)
 
 
-def _too_large(graph: Graph | None, root: Node) -> Iterator[Problem]:
+def _too_large(graph: Graph | None, root: YamlNode) -> Iterator[Problem]:
     """More parameters than this machine could train, told before anything is allocated."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if graph and graph.params * PARAMETER_BYTES > memory:

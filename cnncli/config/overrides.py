@@ -1,11 +1,13 @@
 """``train.epochs=3 data.source=digits`` on the command line: the same values, at the same paths, as in the file."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cnncli.config.classes import class_at, fields
-from cnncli.config.reader import FORBIDDEN, MAX_DEPTH, MAX_VALUES, Node, growth, read_value
+from cnncli.config.field_lookup import class_at, fields
+from cnncli.config.reader import FORBIDDEN, MAX_DEPTH, MAX_VALUES, YamlNode, growth, read_value
 from cnncli.config.schema import Config
 from cnncli.config.suggest import SECTIONS
 from cnncli.errors import ConfigError, Place, Problem
@@ -16,7 +18,7 @@ _PATH = re.compile(r"[^.\[\]=\s]+(\.[^.\[\]=\s]+|\[[0-9]{1,6}\])*")
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
-def apply_overrides(root: Node, overrides: Sequence[str]) -> Node:
+def apply_overrides(root: YamlNode, overrides: Sequence[str]) -> YamlNode:
     """A new tree with each ``path=value`` set, in order. A missing section is made; a list item must exist."""
     problems: list[Problem] = []
     for override in overrides:
@@ -31,7 +33,7 @@ def apply_overrides(root: Node, overrides: Sequence[str]) -> Node:
     return root
 
 
-def _apply(root: Node, override: str) -> Node:
+def _apply(root: YamlNode, override: str) -> YamlNode:
     path, equals, text = override.partition("=")
     path = path.strip()
     if not equals or not _PATH.fullmatch(path) or FORBIDDEN.search(path):
@@ -52,7 +54,7 @@ def _steps(path: str) -> list[str | int]:
     return [name or int(index) for name, index in _STEP.findall(path)]
 
 
-def _set(node: Node, steps: list[str | int], value: Node) -> Node:
+def _set(node: YamlNode, steps: list[str | int], value: YamlNode) -> YamlNode:
     """``node`` with ``value`` at the end of ``steps``."""
     if not steps:
         return replace(value, path=node.path or value.path)
@@ -61,11 +63,11 @@ def _set(node: Node, steps: list[str | int], value: Node) -> Node:
         return _set_item(node, step, rest, value)
     node = _opened(node, step, value)
     path = f"{node.path}.{step}" if node.path else step
-    inner = _set(node.value.get(step, Node({} if rest else None, value.place, path)), rest, value)
+    inner = _set(node.value.get(step, YamlNode({} if rest else None, value.place, path)), rest, value)
     return replace(node, value={**node.value, step: inner}, keys={step: value.place, **node.keys})
 
 
-def _set_item(node: Node, index: int, rest: list[str | int], value: Node) -> Node:
+def _set_item(node: YamlNode, index: int, rest: list[str | int], value: YamlNode) -> YamlNode:
     if not isinstance(node.value, list) or index >= len(node.value):
         size = f"it has {len(node.value)} items" if isinstance(node.value, list) else "it is not a list"
         raise ConfigError.of(f"there is no {node.path}[{index}]: {size}", "Items count from 0.")
@@ -74,7 +76,7 @@ def _set_item(node: Node, index: int, rest: list[str | int], value: Node) -> Nod
     return node.having(items)
 
 
-def _opened(node: Node, step: str, value: Node) -> Node:
+def _opened(node: YamlNode, step: str, value: YamlNode) -> YamlNode:
     """``node`` as the mapping its short form stands for: ``relu`` is ``{relu: }``, an fc of ``10`` ``{units: 10}``."""
     if isinstance(node.value, dict):
         return node
@@ -84,7 +86,7 @@ def _opened(node: Node, step: str, value: Node) -> Node:
         return replace(node, value={main: replace(node, path=f"{node.path}.{main}")}, keys={main: node.place})
     entry = node.path.endswith("]") and step in ("name", "from")  # a layer may be called or fed otherwise
     if isinstance(node.value, str) and (entry or node.value == step):
-        word = Node(None, value.place, f"{node.path}.{node.value}")
+        word = YamlNode(None, value.place, f"{node.path}.{node.value}")
         return replace(node, value={node.value: word}, keys={node.value: node.place})
     if isinstance(node.value, list):
         raise ConfigError.of(f"{node.path} is a list", f"Write {node.path}[0] for its first item.")
@@ -100,4 +102,4 @@ def _main_field(path: str, field: str) -> str | None:
     steps = _steps(path)
     location = ("model", *steps[2:]) if steps[0] == "blocks" else tuple(steps)  # a block's layers are layers
     owner = class_at(Config, location)
-    return owner.main if owner and issubclass(owner, Spec) and field in fields(owner) else None
+    return owner.shorthand if owner and issubclass(owner, Spec) and field in fields(owner) else None

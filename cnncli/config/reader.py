@@ -5,6 +5,8 @@ nothing that could name code. What looks odd in YAML 1.1 is what was written: ``
 text, ``1e-3`` is a number.
 """
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Iterator
@@ -45,7 +47,7 @@ FORBIDDEN = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\ud
 
 
 @dataclass(frozen=True)
-class Node:
+class YamlNode:
     """A value and where it stands.
 
     ``value``: a dict of nodes, a list of nodes or a scalar. ``path``: in words, ``model.layers[3].conv``.
@@ -66,7 +68,7 @@ class Node:
             return [item.plain() for item in self.value]
         return self.value
 
-    def find(self, location: tuple[int | str, ...]) -> "Node":
+    def find(self, location: tuple[int | str, ...]) -> YamlNode:
         """The deepest written node on the way to ``location``; steps that the text left out are passed over."""
         node = self
         for step in location:
@@ -77,21 +79,25 @@ class Node:
                 node = inner[step]
         return node
 
-    def having(self, value: Any, note: str | None = None) -> "Node":
+    def having(self, value: Any, note: str | None = None) -> YamlNode:
         """Another value at the same place (dataclasses.replace takes ten times as long)."""
-        return Node(value, self.place, self.path, self.keys, self.note if note is None else note)
+        return YamlNode(value, self.place, self.path, self.keys, self.note if note is None else note)
 
-    def children(self) -> list["Node"]:
+    def children(self) -> list[YamlNode]:
         """The nodes of a list or dict."""
         if isinstance(self.value, dict):
             return list(self.value.values())
         return self.value if isinstance(self.value, list) else []
 
+    def problem(self, message: str, hint: str = "", place: Place | None = None) -> Problem:
+        """What is wrong with this value, here or at ``place``."""
+        return Problem(message, place or self.place, self.path, hint, self.note)
+
     def size(self) -> int:
         """How many values it holds, itself and lists and mappings among them."""
         return 1 + sum(child.size() for child in self.children())
 
-    def at(self, place: Place) -> "Node":
+    def at(self, place: Place) -> YamlNode:
         """The same values, all standing at ``place``."""
         value: Any = self.value
         if isinstance(value, dict):
@@ -127,7 +133,7 @@ def growth(file: str) -> int:
     return RESOLVED_GROWTH if Path(file).name == RESOLVED else 1
 
 
-def read_text(text: str, file: str) -> Node:
+def read_text(text: str, file: str) -> YamlNode:
     """Read one YAML document that is a mapping."""
     node = read_value(text, file)
     if not isinstance(node.value, dict):
@@ -136,7 +142,7 @@ def read_text(text: str, file: str) -> Node:
     return node
 
 
-def read_value(text: str, file: str, path: str = "") -> Node:
+def read_value(text: str, file: str, path: str = "") -> YamlNode:
     """Read one YAML document of any kind. ``path``: the path in words of its root."""
     if odd := FORBIDDEN.search(text):
         line, column = text.count("\n", 0, odd.start()) + 1, odd.start() - text.rfind("\n", 0, odd.start())
@@ -211,11 +217,11 @@ class _Reading:
         self.problems: list[Problem] = []
         self.events = self._allowed(yaml.parse(text, Loader=yaml.SafeLoader))
 
-    def document(self, path: str) -> Node:
+    def document(self, path: str) -> YamlNode:
         """The one document."""
         first = next(self.events, None)
         if first is None:
-            return Node(None, Place(self.file, 1, 1), path)
+            return YamlNode(None, Place(self.file, 1, 1), path)
         node = self._node(first, path)
         next(self.events, None)  # to the end: a second document is refused
         return node
@@ -244,22 +250,22 @@ class _Reading:
             if isinstance(event, (yaml.NodeEvent, yaml.CollectionEndEvent)):
                 yield event
 
-    def _node(self, event: yaml.Event, path: str) -> Node:
+    def _node(self, event: yaml.Event, path: str) -> YamlNode:
         place = self.place
         if isinstance(event, yaml.ScalarEvent):
-            return Node(self._scalar(event, path), place, path)
+            return YamlNode(self._scalar(event, path), place, path)
         if isinstance(event, yaml.SequenceStartEvent):
-            items: list[Node] = []
+            items: list[YamlNode] = []
             while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
                 items.append(self._node(event, f"{path}[{len(items)}]"))
-            return Node(items, place, path)
-        values: dict[str, Node] = {}
+            return YamlNode(items, place, path)
+        values: dict[str, YamlNode] = {}
         keys: dict[str, Place] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             key = self._key(event, keys, path)
             keys[key] = self.place
             values[key] = self._node(next(self.events), f"{path}.{key}" if path else key)
-        return Node(values, place, path, keys)
+        return YamlNode(values, place, path, keys)
 
     def _key(self, event: yaml.Event, keys: dict[str, Place], path: str) -> str:
         """A key's text. ``keys``: those before it."""

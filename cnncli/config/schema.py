@@ -1,9 +1,11 @@
 """The whole config, assembled from the specs of its parts."""
 
+from __future__ import annotations
+
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, WithJsonSchema
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from cnncli.data.sources import AnySource
@@ -14,8 +16,8 @@ from cnncli.layers import Entries
 from cnncli.losses import AnyLoss, CrossEntropy
 from cnncli.optimizers import AnyOptimizer
 from cnncli.paths import PathText
-from cnncli.schedules import AnySchedule, Constant
-from cnncli.spec import Settings, check, describe, sequence
+from cnncli.schedules import AnySchedule, ConstantSchedule
+from cnncli.spec import Settings, describe, sequence
 
 RUN_NAME = r"^[^\W_][\w.-]*$"  # letters and digits of any script, then also . _ -
 MAX_NAME = 100  # bytes: run folders add a number
@@ -28,8 +30,9 @@ def _run_name(value: Any) -> Any:
     return value
 
 
-_name = {"type": "string", "pattern": RUN_NAME, "maxLength": MAX_NAME}
-RunName = Annotated[str, check(_run_name), WithJsonSchema(_name)]
+_for_editors = r"^[^\s./:$'\"\[\]{}_-][^\s/:$'\"\[\]{}]*$"  # there, \w is ASCII: what no name may hold
+_json = {"type": "string", "pattern": _for_editors, "maxLength": MAX_NAME}
+RunName = Annotated[str, BeforeValidator(_run_name), WithJsonSchema(_json)]
 
 
 if TYPE_CHECKING:
@@ -87,7 +90,7 @@ class TrainSettings(Settings):
         None, description="what an example of each class counts: balanced (rare classes more), or a number per class"
     )
     optimizer: AnyOptimizer = Field(description="sgd, or an Optax optimizer by its name")
-    schedule: AnySchedule = Field(Constant(), description="how the learning rate goes over time")
+    schedule: AnySchedule = Field(ConstantSchedule(), description="how the learning rate goes over time")
     clip_norm: PositiveFloat | None = Field(None, description="longest gradient (global L2 norm); longer are scaled")
     ema: float | None = Field(None, gt=0, lt=1, examples=[0.999], description="decay of a moving average of the "
                               "weights, which is what is evaluated and shipped")  # fmt: skip

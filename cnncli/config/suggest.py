@@ -1,13 +1,15 @@
 """What was probably meant, as the line to write: other frameworks' words, missing signs, shortcuts of overrides."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
-from cnncli.config.classes import choices, fields
-from cnncli.config.reader import Node, scalar
+from cnncli.config.field_lookup import choices, fields
+from cnncli.config.reader import YamlNode, scalar
 from cnncli.config.schema import DataSettings, ModelSettings, TrainSettings
 from cnncli.config.writer import one_line
 from cnncli.spec import FIELD_WORDS, NO_FIELD, Choice, Spec, nearest, snake_case
@@ -84,14 +86,14 @@ def _spec(word: str, value: dict[str, Any] | None, members: Mapping[str, type[Sp
 
 
 def _member(word: str, members: Mapping[str, type[Spec]]) -> str | None:
-    return nearest(word, list(members), {other: name for name, each in members.items() for other in each.words})
+    return nearest(word, list(members), {other: name for name, each in members.items() for other in each.aliases})
 
 
 def _write(line: str) -> str:
     return f"Write {line}." if len(line) <= MAX_LINE else ""
 
 
-def override(key: str, value: Node, root: Node) -> str:
+def override(key: str, value: YamlNode, root: YamlNode) -> str:
     """What to type for a shortcut such as ``lr=0.1``, in this config: ``train.optimizer.sgd.lr=0.1``."""
     while True:
         path, family = _path(key, root)
@@ -106,7 +108,7 @@ def override(key: str, value: Node, root: Node) -> str:
     return ""
 
 
-def _path(key: str, root: Node) -> tuple[str, Choice | None]:
+def _path(key: str, root: YamlNode) -> tuple[str, Choice | None]:
     """Where a field called ``key``, here or elsewhere, stands in this config, and the family of its values."""
     words = [key, *FIELD_WORDS.get(snake_case(key), "").split()]
     for name, section in SECTIONS.items():

@@ -1,5 +1,7 @@
 """Plain data as YAML text that the reader reads back to the same data."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import yaml

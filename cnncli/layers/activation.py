@@ -33,7 +33,7 @@ class LinearActivation(Activation):
     """
 
     kind: ClassVar[str] = "linear"
-    words: ClassVar[tuple[str, ...]] = ("none", "identity", "purelin")
+    aliases: ClassVar[tuple[str, ...]] = ("none", "identity", "purelin")
 
 
 class _Threshold(Activation):
@@ -56,7 +56,7 @@ class Sign(_Threshold):
     Example: `sign`  (10,) -> (10,), 0 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("hardlims", "sgn")
+    aliases: ClassVar[tuple[str, ...]] = ("hardlims", "sgn")
 
 
 class Hardlim(_Threshold):
@@ -67,7 +67,7 @@ class Hardlim(_Threshold):
     Example: `hardlim`  (10,) -> (10,), 0 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("step", "heaviside", "threshold")
+    aliases: ClassVar[tuple[str, ...]] = ("step", "heaviside", "threshold")
 
 
 class Sigmoid(Activation):
@@ -78,7 +78,7 @@ class Sigmoid(Activation):
     Example: `sigmoid`  (10,) -> (10,), 0 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("logistic", "logsig")
+    aliases: ClassVar[tuple[str, ...]] = ("logistic", "logsig")
     saturation: ClassVar[tuple[float, ...]] = (0.0, 1.0)
 
 
@@ -101,7 +101,7 @@ class Tanh(Activation):
     Example: `tanh`  (28, 28, 6) -> (28, 28, 6), 0 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("tansig",)
+    aliases: ClassVar[tuple[str, ...]] = ("tansig",)
     saturation: ClassVar[tuple[float, ...]] = (-1.0, 1.0)
 
 
@@ -113,7 +113,7 @@ class HardTanh(Activation):
     Example: `hard_tanh`  (28, 28, 6) -> (28, 28, 6), 0 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("satlins", "hardtanh")
+    aliases: ClassVar[tuple[str, ...]] = ("satlins", "hardtanh")
     saturation: ClassVar[tuple[float, ...]] = (-1.0, 1.0)
 
 
@@ -125,7 +125,7 @@ class ScaledTanh(Activation):
     Example: `scaled_tanh`  (28, 28, 6) -> (28, 28, 6), 0 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("lecun_tanh",)
+    aliases: ClassVar[tuple[str, ...]] = ("lecun_tanh",)
     amplitude: PositiveFloat = Field(1.7159, description="A of A tanh(S x)")
     slope: PositiveFloat = Field(2 / 3, description="S of A tanh(S x)")
 
@@ -142,7 +142,7 @@ class Softmax(Activation):
     Example: `softmax`  (10,) -> (10,), 0 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("softmax_layer",)
+    aliases: ClassVar[tuple[str, ...]] = ("softmax_layer",)
 
 
 class Relu(Activation):
@@ -153,7 +153,7 @@ class Relu(Activation):
     Example: `relu`  (28, 28, 6) -> (28, 28, 6), 0 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("rectifier", "rectified_linear", "poslin")
+    aliases: ClassVar[tuple[str, ...]] = ("rectifier", "rectified_linear", "poslin")
     saturation: ClassVar[tuple[float, ...]] = (0.0,)
 
 
@@ -165,8 +165,8 @@ class LeakyRelu(Activation):
     Example: `leaky_relu: 0.1`  (28, 28, 6) -> (28, 28, 6), 0 parameters
     """
 
-    main: ClassVar[str | None] = "slope"
-    words: ClassVar[tuple[str, ...]] = ("lrelu", "leaky", "leakyrelu")
+    shorthand: ClassVar[str | None] = "slope"
+    aliases: ClassVar[tuple[str, ...]] = ("lrelu", "leaky", "leakyrelu")
     negative_slope: float = Field(0.01, ge=0, alias="slope", description="slope to the left of 0")
 
 
@@ -178,8 +178,8 @@ class Prelu(Layer):
     Example: `prelu`  (28, 28, 6) -> (28, 28, 6), 6 parameters
     """
 
-    main: ClassVar[str | None] = "start"
-    words: ClassVar[tuple[str, ...]] = ("parametric_relu",)
+    shorthand: ClassVar[str | None] = "start"
+    aliases: ClassVar[tuple[str, ...]] = ("parametric_relu",)
     start: float = Field(0.25, description="the slopes' first value")
 
     @override
@@ -200,7 +200,7 @@ class Elu(Activation):
     Example: `elu`  (28, 28, 6) -> (28, 28, 6), 0 parameters
     """
 
-    main: ClassVar[str | None] = "scale"
+    shorthand: ClassVar[str | None] = "scale"
     scale: PositiveFloat = Field(1.0, description="minus the limit to the left (alpha)")
 
 
@@ -241,8 +241,8 @@ class Swish(Activation):
     Example: `swish`  (28, 28, 6) -> (28, 28, 6), 0 parameters
     """
 
-    main: ClassVar[str | None] = "beta"
-    words: ClassVar[tuple[str, ...]] = ("silu",)
+    shorthand: ClassVar[str | None] = "beta"
+    aliases: ClassVar[tuple[str, ...]] = ("silu",)
     beta: float = Field(1.0, description="0: linear, large: ReLU")
 
 
@@ -254,7 +254,7 @@ class HardSwish(Activation):
     Example: `hard_swish`  (28, 28, 6) -> (28, 28, 6), 0 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("hard_silu",)
+    aliases: ClassVar[tuple[str, ...]] = ("hard_silu",)
 
 
 class Maxout(Activation):
@@ -267,7 +267,7 @@ class Maxout(Activation):
     Example: `maxout: 2`  (28, 28, 6) -> (28, 28, 3), 0 parameters
     """
 
-    main: ClassVar[str | None] = "pieces"
+    shorthand: ClassVar[str | None] = "pieces"
     pieces: PositiveInt = Field(2, description="channels that compete for one output")
 
     @override

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from pydantic import Field, PositiveInt
 from typing_extensions import override
 
 from cnncli.errors import ShapeError
 from cnncli.layers.base import Layer
+from cnncli.layers.entry import Entries, Paths
 from cnncli.layers.joins import Add, Concat
-
-if TYPE_CHECKING:
-    from cnncli.layers import Entries, Paths  # pydantic gets them from `cnncli.layers`, which knows all layers
 
 
 class Wiring(Protocol):
@@ -48,8 +46,8 @@ class Block(Composite):
     Example: `block: [{conv: 6}, relu]`  (8, 8, 3) -> (6, 6, 6), 168 parameters
     """
 
-    main: ClassVar[str | None] = "layers"
-    words: ClassVar[tuple[str, ...]] = ("sequential", "sequence", "group")
+    shorthand: ClassVar[str | None] = "layers"
+    aliases: ClassVar[tuple[str, ...]] = ("sequential", "sequence", "group")
 
     layers: Entries = Field(description="the layers, in order")
     of: str = Field("block", description="the user's block this came from, for its name", min_length=1)
@@ -86,8 +84,8 @@ class Residual(Composite):
     Example: `residual: [{conv: {filters: 6, padding: same}}, relu]`  (8, 8, 6) -> (8, 8, 6), 330 parameters
     """
 
-    main: ClassVar[str | None] = "layers"
-    words: ClassVar[tuple[str, ...]] = ("skip", "resblock", "residual_block")
+    shorthand: ClassVar[str | None] = "layers"
+    aliases: ClassVar[tuple[str, ...]] = ("skip", "resblock", "residual_block")
 
     layers: Entries = Field(description="the residual path")
     shortcut: Entries = Field((), description="layers of the shortcut, where it must change the shape")
@@ -106,8 +104,8 @@ class Branches(Composite):
     Example: `branches: [[{conv: {filters: 4, kernel: 1}}], [{max_pool: {kernel: 3, stride: 1, padding: same}}]]`  (8, 8, 6) -> (8, 8, 10), 28 parameters
     """  # noqa: E501
 
-    main: ClassVar[str | None] = "paths"
-    words: ClassVar[tuple[str, ...]] = ("parallel", "inception")
+    shorthand: ClassVar[str | None] = "paths"
+    aliases: ClassVar[tuple[str, ...]] = ("parallel", "inception")
 
     paths: Paths = Field(description="lists of layers")
     join: Literal["concat", "add"] = Field("concat", description="how the paths meet")
@@ -129,7 +127,7 @@ class Aux(Composite):
     Example: `aux: {weight: 0.3, layers: [flatten, {fc: 10}, softmax]}`  (4, 4, 6) -> (4, 4, 6), 0 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("auxiliary", "aux_head", "side")
+    aliases: ClassVar[tuple[str, ...]] = ("auxiliary", "aux_head", "side")
 
     layers: Entries = Field(description="the side, down to its outputs")
     weight: float = Field(0.3, gt=0, description="its share of the training loss")

@@ -29,7 +29,7 @@ else:
 class KernelLayer(Layer):
     """Base class of the layers with small kernels: ``filters`` of them, each with a bias."""
 
-    main: ClassVar[str | None] = "filters"
+    shorthand: ClassVar[str | None] = "filters"
 
     filters: PositiveInt = Field(le=1 << 20, description="number of kernels, which is the number of output channels")
     kernel: Extent = Field(3, description="taps along each axis")
@@ -76,7 +76,7 @@ class Conv(KernelLayer):
     Example: `conv: {filters: 6, kernel: 5}`  (32, 32, 1) -> (28, 28, 6), 156 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("conv2d", "conv1d", "convolution", "convolution2d", "conv2", "convolutional")
+    aliases: ClassVar[tuple[str, ...]] = ("conv2d", "conv1d", "convolution", "convolution2d", "conv2", "convolutional")
 
     padding_mode: Literal["zeros", "reflect", "edge"] = Field("zeros", description="what the padding holds")
     groups: PositiveInt = Field(1, description="input and output channels are split into this many separate parts")
@@ -140,7 +140,7 @@ class LocallyConnected(KernelLayer):
     Example: `locally_connected: {filters: 2, kernel: 3}`  (8, 8, 3) -> (6, 6, 2), 2016 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("local", "locally_connected2d", "locally_connected1d", "unshared_conv")
+    aliases: ClassVar[tuple[str, ...]] = ("local", "locally_connected2d", "locally_connected1d", "unshared_conv")
 
     @override
     def resolve(self, shape: Shape) -> Resolved:

@@ -26,8 +26,8 @@ class FullyConnected(Layer):
     """
 
     kind: ClassVar[str] = "fc"
-    main: ClassVar[str | None] = "units"
-    words: ClassVar[tuple[str, ...]] = ("dense", "linear_layer", "fully_connected", "inner_product", "affine", "mlp")
+    shorthand: ClassVar[str | None] = "units"
+    aliases: ClassVar[tuple[str, ...]] = ("dense", "linear_layer", "fully_connected", "inner_product", "affine", "mlp")
 
     units: PositiveInt = Field(le=1 << 24, description="number of outputs")
     bias: bool = Field(True, description="add a trained number per unit")

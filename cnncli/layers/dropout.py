@@ -23,8 +23,8 @@ class Dropout(Layer):
     Example: `dropout: 0.5`  (84,) -> (84,), 0 parameters
     """
 
-    main: ClassVar[str | None] = "rate"
-    words: ClassVar[tuple[str, ...]] = ("drop", "dropout2d", "spatial_dropout", "drop_path", "stochastic_depth")
+    shorthand: ClassVar[str | None] = "rate"
+    aliases: ClassVar[tuple[str, ...]] = ("drop", "dropout2d", "spatial_dropout", "drop_path", "stochastic_depth")
 
     rate: float = Field(0.5, ge=0, lt=1, description="probability of zeroing a value")
     per: Literal["unit", "channel", "example"] = Field(

@@ -42,8 +42,7 @@ class Initializer(Spec):
 class ConstantInitializer(Initializer):
     """Every weight the same number."""
 
-    kind: ClassVar[str] = "constant"
-    main: ClassVar[str | None] = "value"
+    shorthand: ClassVar[str | None] = "value"
     value: float = Field(description="the number")
 
 
@@ -58,21 +57,21 @@ class Ones(Initializer):
 class Normal(Initializer):
     """Gaussian with mean 0 and standard deviation ``std``."""
 
-    main: ClassVar[str | None] = "std"
+    shorthand: ClassVar[str | None] = "std"
     std: PositiveFloat = Field(0.01, description="standard deviation")
 
 
 class TruncatedNormal(Initializer):
     """Gaussian cut at two standard deviations, rescaled so that its standard deviation is ``std``."""
 
-    main: ClassVar[str | None] = "std"
+    shorthand: ClassVar[str | None] = "std"
     std: PositiveFloat = Field(0.01, description="standard deviation")
 
 
 class Uniform(Initializer):
     """Evenly between -``bound`` and ``bound``."""
 
-    main: ClassVar[str | None] = "bound"
+    shorthand: ClassVar[str | None] = "bound"
     bound: PositiveFloat = Field(0.05, description="the largest magnitude")
 
 
@@ -95,35 +94,35 @@ class Scaled(Initializer):
 class HeNormal(Scaled):
     """Normal (cut at two standard deviations) with variance 2 / fan-in: for ReLU. He et al. 2015."""
 
-    words: ClassVar[tuple[str, ...]] = ("he", "kaiming", "kaiming_normal", "msra")
+    aliases: ClassVar[tuple[str, ...]] = ("he", "kaiming", "kaiming_normal", "msra")
     gain: ClassVar[float] = 2.0
 
 
 class HeUniform(HeNormal):
     """Uniform with variance 2 / fan-in. He et al. 2015."""
 
-    words: ClassVar[tuple[str, ...]] = ("kaiming_uniform",)
+    aliases: ClassVar[tuple[str, ...]] = ("kaiming_uniform",)
     distribution: ClassVar[Literal["normal", "uniform"]] = "uniform"
 
 
 class GlorotNormal(Scaled):
     """Normal (cut at two standard deviations) with variance 2 / (fan-in + fan-out). Glorot and Bengio 2010."""
 
-    words: ClassVar[tuple[str, ...]] = ("xavier", "xavier_normal", "glorot")
+    aliases: ClassVar[tuple[str, ...]] = ("xavier", "xavier_normal", "glorot")
     fan: ClassVar[Literal["in", "average"]] = "average"
 
 
 class GlorotUniform(GlorotNormal):
     """Uniform with variance 2 / (fan-in + fan-out): for tanh and sigmoid. Glorot and Bengio 2010."""
 
-    words: ClassVar[tuple[str, ...]] = ("xavier_uniform",)
+    aliases: ClassVar[tuple[str, ...]] = ("xavier_uniform",)
     distribution: ClassVar[Literal["normal", "uniform"]] = "uniform"
 
 
 class LecunNormal(Scaled):
     """Normal (cut at two standard deviations) with variance 1 / fan-in: for SELU. LeCun et al. 1998."""
 
-    words: ClassVar[tuple[str, ...]] = ("lecun",)
+    aliases: ClassVar[tuple[str, ...]] = ("lecun",)
 
 
 class LecunUniform(Scaled):
@@ -135,7 +134,7 @@ class LecunUniform(Scaled):
 class Orthogonal(Initializer):
     """Orthonormal rows or columns (taps and input channels against outputs), times ``scale``. Saxe et al. 2013."""
 
-    main: ClassVar[str | None] = "scale"
+    shorthand: ClassVar[str | None] = "scale"
     scale: PositiveFloat = Field(1.0, description="length of each row or column")
 
 
@@ -165,7 +164,7 @@ class Filter(Initializer):
 class Gaussian(Filter):
     """Gaussian blur: exp(-r^2 / 2 sigma^2) around the kernel's centre, sum 1. Filter i smooths channel i mod C."""
 
-    main: ClassVar[str | None] = "sigma"
+    shorthand: ClassVar[str | None] = "sigma"
 
     sigma: PositiveFloat = Field(1.0, description="standard deviation in pixels")
 
@@ -182,7 +181,7 @@ class Sobel(Filter):
     Filter i sees the edges of channel i mod C. Source: Sobel and Feldman 1968.
     """
 
-    main: ClassVar[str | None] = "axis"
+    shorthand: ClassVar[str | None] = "axis"
     sizes: ClassVar[tuple[Shape, ...]] = ((3, 3),)
 
     axis: Literal["x", "y"] = Field("x", description="x: vertical edges (left to right), y: horizontal ones")
@@ -244,7 +243,7 @@ Numbers = Annotated[tuple[Any, ...], check(_numbers), WithJsonSchema(_nested)]
 class Given(Filter):
     """Numbers written out: the taps of one filter (filter i sees channel i mod C through it), or the whole array."""
 
-    main: ClassVar[str | None] = "values"
+    shorthand: ClassVar[str | None] = "values"
 
     values: Numbers = Field(description="[[...], ...] as large as the kernel, or of the whole array's shape")
 

@@ -29,7 +29,7 @@ class Add(Join):
     Example: `{add: , from: [a, b]}`  (8, 8, 16), (8, 8, 16) -> (8, 8, 16), 0 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("sum", "plus", "shortcut")
+    aliases: ClassVar[tuple[str, ...]] = ("sum", "plus", "shortcut")
 
     @override
     def resolve(self, *shapes: Shape) -> Resolved:
@@ -49,7 +49,7 @@ class Multiply(Join):
     Example: `{multiply: , from: [a, b]}`  (8, 8, 16), (16,) -> (8, 8, 16), 0 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("mul", "scale", "gate")
+    aliases: ClassVar[tuple[str, ...]] = ("mul", "scale", "gate")
 
     @override
     def resolve(self, *shapes: Shape) -> Resolved:
@@ -70,7 +70,7 @@ class Concat(Join):
     Example: `{concat: , from: [a, b]}`  (8, 8, 16), (8, 8, 32) -> (8, 8, 48), 0 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("concatenate", "cat", "merge", "route")
+    aliases: ClassVar[tuple[str, ...]] = ("concatenate", "cat", "merge", "route")
 
     @override
     def resolve(self, *shapes: Shape) -> Resolved:

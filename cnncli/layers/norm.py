@@ -34,7 +34,7 @@ class BatchNorm(Layer):
     """
 
     absorbs: ClassVar[bool] = True
-    words: ClassVar[tuple[str, ...]] = ("bn", "batchnorm", "batchnorm2d", "batch_normalization")
+    aliases: ClassVar[tuple[str, ...]] = ("bn", "batchnorm", "batchnorm2d", "batch_normalization")
 
     momentum: float = Field(0.9, ge=0, lt=1, description="share of the old running statistics kept each step")
     epsilon: PositiveFloat = Field(1e-5, description="added to the variance")
@@ -72,7 +72,7 @@ class LayerNorm(Layer):
     Example: `layer_norm`  (28, 28, 6) -> (28, 28, 6), 12 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("ln", "layernorm", "layer_normalization")
+    aliases: ClassVar[tuple[str, ...]] = ("ln", "layernorm", "layer_normalization")
 
     over: Literal["channels", "all"] = Field("channels", description="all: one mean and variance for the whole map")
     epsilon: PositiveFloat = Field(1e-5, description="added to the variance")
@@ -101,8 +101,8 @@ class GroupNorm(Layer):
     Example: `group_norm: 3`  (28, 28, 6) -> (28, 28, 6), 12 parameters
     """
 
-    main: ClassVar[str | None] = "groups"
-    words: ClassVar[tuple[str, ...]] = ("gn", "groupnorm", "instance_norm", "group_normalization")
+    shorthand: ClassVar[str | None] = "groups"
+    aliases: ClassVar[tuple[str, ...]] = ("gn", "groupnorm", "instance_norm", "group_normalization")
 
     groups: PositiveInt = Field(32, description="number of groups of channels; it divides the channels")
     epsilon: PositiveFloat = Field(1e-5, description="added to the variance")
@@ -131,7 +131,7 @@ class RmsNorm(Layer):
     Example: `rms_norm`  (28, 28, 6) -> (28, 28, 6), 6 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("rmsnorm", "root_mean_square_norm")
+    aliases: ClassVar[tuple[str, ...]] = ("rmsnorm", "root_mean_square_norm")
 
     epsilon: PositiveFloat = Field(1e-6, description="added to the mean square")
     scale: bool = Field(True, description="multiply by a trained number per channel")
@@ -156,8 +156,8 @@ class Lrn(Layer):
     Example: `lrn: 5`  (28, 28, 6) -> (28, 28, 6), 0 parameters
     """
 
-    main: ClassVar[str | None] = "n"
-    words: ClassVar[tuple[str, ...]] = ("local_response_norm", "localresponsenorm", "response_norm", "cmrnorm")
+    shorthand: ClassVar[str | None] = "n"
+    aliases: ClassVar[tuple[str, ...]] = ("local_response_norm", "localresponsenorm", "response_norm", "cmrnorm")
 
     n: PositiveInt = Field(5, description="channels in the sum; of an even number one more before than behind")
     k: PositiveFloat = Field(2.0, description="added to the sum")

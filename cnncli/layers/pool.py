@@ -22,7 +22,7 @@ with lazy_imports():
 class Pool(Layer):
     """Base class of the pools: windows of ``kernel``, every ``stride`` (the kernel's size unless given)."""
 
-    main: ClassVar[str | None] = "kernel"
+    shorthand: ClassVar[str | None] = "kernel"
     macs_per_tap: ClassVar[int] = 0  # multiply-adds for each value of a window
 
     kernel: Extent = Field(2, description="size of the window")
@@ -51,7 +51,7 @@ class MaxPool(Pool):
     Example: `max_pool: 2`  (28, 28, 6) -> (14, 14, 6), 0 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("maxpool", "maxpool2d", "max_pool2d", "max_pooling2d", "maxpooling", "pool")
+    aliases: ClassVar[tuple[str, ...]] = ("maxpool", "maxpool2d", "max_pool2d", "max_pooling2d", "maxpooling", "pool")
 
     @override
     def forward(self, call: Call, x: Array) -> Array:
@@ -67,7 +67,7 @@ class AvgPool(Pool):
     Example: `avg_pool: 2`  (28, 28, 6) -> (14, 14, 6), 0 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("avgpool", "avgpool2d", "average_pool", "mean_pool", "average_pooling2d")
+    aliases: ClassVar[tuple[str, ...]] = ("avgpool", "avgpool2d", "average_pool", "mean_pool", "average_pooling2d")
     macs_per_tap: ClassVar[int] = 1
 
     count_padding: bool = Field(False, description="true: padding counts as zeros of the window (PyTorch's default)")
@@ -87,7 +87,7 @@ class L2Pool(Pool):
     """
 
     kind: ClassVar[str] = "l2_pool"
-    words: ClassVar[tuple[str, ...]] = ("lp_pool", "lppool2d", "norm_pool", "l2pool")
+    aliases: ClassVar[tuple[str, ...]] = ("lp_pool", "lppool2d", "norm_pool", "l2pool")
     macs_per_tap: ClassVar[int] = 1
 
     @override
@@ -105,7 +105,7 @@ class StochasticPool(Pool):
     Example: `stochastic_pool: 2`  (28, 28, 6) -> (14, 14, 6), 0 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("stochastic_pooling", "random_pool", "probabilistic_pool")
+    aliases: ClassVar[tuple[str, ...]] = ("stochastic_pooling", "random_pool", "probabilistic_pool")
     macs_per_tap: ClassVar[int] = 2
 
     @override
@@ -124,7 +124,7 @@ class Subsample(Pool):
     Example: `subsample: 2`  (28, 28, 6) -> (14, 14, 6), 12 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("subsampling", "sub_sampling", "trainable_pool")
+    aliases: ClassVar[tuple[str, ...]] = ("subsampling", "sub_sampling", "trainable_pool")
     macs_per_tap: ClassVar[int] = 1
 
     of: Literal["average", "sum"] = Field("average", description="what the coefficient multiplies; the 1998 text: sum")
@@ -167,7 +167,7 @@ class GlobalAvgPool(GlobalPool):
     Example: `global_avg_pool`  (8, 8, 64) -> (64,), 0 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("gap", "global_average_pooling2d", "adaptive_avg_pool", "global_average_pool")
+    aliases: ClassVar[tuple[str, ...]] = ("gap", "global_average_pooling2d", "adaptive_avg_pool", "global_average_pool")
     macs_per_value: ClassVar[int] = 1
 
     @override
@@ -184,7 +184,7 @@ class GlobalMaxPool(GlobalPool):
     Example: `global_max_pool`  (8, 8, 64) -> (64,), 0 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("gmp", "global_max_pooling2d", "adaptive_max_pool", "global_maximum_pool")
+    aliases: ClassVar[tuple[str, ...]] = ("gmp", "global_max_pooling2d", "adaptive_max_pool", "global_maximum_pool")
 
     @override
     def forward(self, call: Call, x: Array) -> Array:

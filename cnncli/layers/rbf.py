@@ -52,7 +52,7 @@ class Rbf(Layer):
     Example: `rbf`  (84,) -> (10,), 840 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("radial_basis", "radial_basis_function", "euclidean_rbf")
+    aliases: ClassVar[tuple[str, ...]] = ("radial_basis", "radial_basis_function", "euclidean_rbf")
 
     trainable: bool = Field(False, description="true: the pictures are a start and are trained")
 

@@ -24,7 +24,7 @@ class Flatten(Layer):
     Example: `flatten`  (5, 5, 16) -> (400,), 0 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = ("reshape", "view")
+    aliases: ClassVar[tuple[str, ...]] = ("reshape", "view")
 
     @override
     def resolve(self, shape: Shape) -> Resolved:
@@ -44,8 +44,8 @@ class PadChannels(Layer):
     Example: `pad_channels: 32`  (8, 8, 16) -> (8, 8, 32), 0 parameters
     """
 
-    main: ClassVar[str | None] = "to"
-    words: ClassVar[tuple[str, ...]] = ("zero_pad_channels", "channel_pad", "channel_padding", "option_a")
+    shorthand: ClassVar[str | None] = "to"
+    aliases: ClassVar[tuple[str, ...]] = ("zero_pad_channels", "channel_pad", "channel_padding", "option_a")
 
     to: PositiveInt = Field(le=1 << 20, description="number of channels afterwards")
 

@@ -34,7 +34,7 @@ class ConvTranspose(KernelLayer):
     Example: `conv_transpose: {filters: 3, kernel: 2, stride: 2}`  (5, 5, 6) -> (10, 10, 3), 75 parameters
     """
 
-    words: ClassVar[tuple[str, ...]] = (
+    aliases: ClassVar[tuple[str, ...]] = (
         "deconv", "deconvolution", "conv2d_transpose", "conv_transpose2d", "convtranspose2d", "upconv",
     )  # fmt: skip
 
@@ -72,8 +72,8 @@ class Upsample(Layer):
     Example: `upsample: 2`  (7, 7, 6) -> (14, 14, 6), 0 parameters
     """
 
-    main: ClassVar[str | None] = "scale"
-    words: ClassVar[tuple[str, ...]] = ("upsampling2d", "upsampling", "interpolate", "resize", "upsample_nearest")
+    shorthand: ClassVar[str | None] = "scale"
+    aliases: ClassVar[tuple[str, ...]] = ("upsampling2d", "upsampling", "interpolate", "resize", "upsample_nearest")
 
     scale: Extent = Field(2, description="outputs per input along each axis")
     method: Literal["repeat", "bilinear"] = Field("repeat", description="repeat: blocks; bilinear: smooth")
@@ -106,8 +106,8 @@ class MaxUnpool(Layer):
     Example: `max_unpool: max_pool1`  (14, 14, 6), (28, 28, 6) -> (28, 28, 6), 0 parameters
     """
 
-    main: ClassVar[str | None] = "pool"
-    words: ClassVar[tuple[str, ...]] = ("unpool", "maxunpool2d", "max_unpool2d", "unpooling")
+    shorthand: ClassVar[str | None] = "pool"
+    aliases: ClassVar[tuple[str, ...]] = ("unpool", "maxunpool2d", "max_unpool2d", "unpooling")
 
     pool: str = Field(description="the name of an earlier max_pool", min_length=1)
 

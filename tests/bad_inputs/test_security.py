@@ -73,14 +73,14 @@ def test_arrays_and_pictures_are_opened_by_readers_that_cannot_be_talked_into_mo
     assert opened == 1
 
 
-def test_a_name_from_a_config_reaches_only_the_functions_of_optax_that_its_source_lists():
+def test_a_name_from_a_config_reaches_only_the_functions_of_optax_that_the_table_lists():
     used = [
         (path, ast.unparse(node)) for path, name, node in calls() if name == "getattr" and "optax" in ast.unparse(node)
     ]
-    assert used == [(Path("optimizers.py"), "getattr(optax, self.kind)")]
-    from cnncli.optimizers import signatures
+    assert used == [(Path("ops/optimizer.py"), "getattr(optax, name)")]
+    from cnncli.optimizers import optax_table
 
-    assert all(re.fullmatch("[a-z][a-z0-9_]*", name) for name in signatures())
+    assert all(re.fullmatch("[a-z][a-z0-9_]*", name) for name in optax_table()["optimizers"])
 
 
 HOSTILE = ["[/bold]", "\x1b[31mred\x1b[0m", "a\nerror: b", "\x1b]0;title\x07", "$\\frac$", "\u202egpj.exe", "网络"]
@@ -97,7 +97,7 @@ def trained(tmp_path_factory):
     """A folder with a run of a tiny network of four classes, to be copied."""
     from cnncli.config.load import load
     from cnncli.train.events import Events
-    from cnncli.train.start import train
+    from cnncli.train.trainer import train
 
     folder = tmp_path_factory.mktemp("trained")
     x, y = np.zeros((4, 8, 8), np.uint8), np.arange(4)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cnncli.bundled import bundled_configs
 from cnncli.config.load import Loaded, load
 from cnncli.graph import Graph, Node
-from cnncli.shipped import shipped
 
 RATE, MOMENTUM = 0.001, 0.9
 SAME_FOR_ALL = (
@@ -34,7 +34,7 @@ class Case:
     def loaded(self, precision: str, *more: str) -> Loaded:
         """The config as it is measured."""
         size = (f"train.batch_size={self.batch_size}", f"train.precision={precision}")
-        return load(shipped()[self.config], [*SAME_FOR_ALL, *size, *self.overrides, *more])
+        return load(bundled_configs()[self.config], [*SAME_FOR_ALL, *size, *self.overrides, *more])
 
 
 _RELU = [f"model.layers[{index}]={{relu: }}" for index in (1, 4, 7, 9)]

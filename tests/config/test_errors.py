@@ -343,7 +343,7 @@ WRONG = [
 
 def wrong_values():
     """(class, field, value, what pydantic says of it) of every spec there is."""
-    from cnncli.config.classes import choices, fields
+    from cnncli.config.field_lookup import choices, fields
     from cnncli.config.schema import DataSettings, TrainSettings
     from cnncli.layers import LAYERS, Entry
     from cnncli.layers.initializers import INITIALIZERS
@@ -360,13 +360,13 @@ def wrong_values():
 
 def test_every_field_refuses_in_words(foreign):
     """Values of every kind for every field: whatever pydantic says, we say it in our words."""
-    from cnncli.config import wording
-    from cnncli.config.check import _one_per_union
+    from cnncli.config import messages
+    from cnncli.config.problems import _one_per_union
 
     refused = 0
     for *what, errors in wrong_values():
         told = [each for each in _one_per_union(errors) if each["type"] not in ("missing", "extra_forbidden")]
-        words = " ".join(f"{wording.message(each)} {wording.hint(each)}" for each in told)
+        words = " ".join(f"{messages.message(each)} {messages.hint(each)}" for each in told)
         assert not foreign.search(words), (what, words)
         assert not re.search("does not fit here|should", words), (what, words)
         refused += len(told)

@@ -1,4 +1,4 @@
-"""The JSON Schema for editors: shipped configs pass, typical mistakes do not, and the copy in configs/ is current."""
+"""The JSON Schema for editors: bundled configs pass, typical mistakes do not, and the copy in configs/ is current."""
 
 import json
 import re
@@ -7,11 +7,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from cnncli.bundled import bundled_configs
 from cnncli.config.json_schema import json_schema
 from cnncli.config.reader import file_text, read_text
 from cnncli.layers import LAYERS
-from cnncli.optimizers import signatures
-from cnncli.shipped import shipped
+from cnncli.optimizers import optax_table
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -37,12 +37,12 @@ def test_is_a_schema_that_needs_nothing_else(schema):
             found = found[step]
 
 
-@pytest.mark.parametrize("path", shipped().values(), ids=lambda path: path.stem)
-def test_shipped_configs_pass(schema, path):
+@pytest.mark.parametrize("path", bundled_configs().values(), ids=lambda path: path.stem)
+def test_bundled_configs_pass(schema, path):
     jsonschema.Draft202012Validator(schema).validate(read_text(file_text(path), path.name).plain())
 
 
-def test_the_shipped_copy_is_current(schema):
+def test_the_bundled_copy_is_current(schema):
     """``cnn schema > configs/schema.json`` writes it. With another Optax, only its optimizers may differ."""
     copy = json.loads((CONFIGS / "schema.json").read_text(encoding="utf-8"))
     if copy["$comment"] != schema["$comment"]:
@@ -53,7 +53,7 @@ def test_the_shipped_copy_is_current(schema):
 
 
 def test_the_command_prints_it(cnn, schema):
-    from cnncli.cli.look import schema as command
+    from cnncli.cli.schema import command
 
     assert command.__doc__
     outcome = cnn("schema")
@@ -81,7 +81,7 @@ def test_everything_is_described(schema):
     assert set(entry) == {layer.kind for layer in LAYERS} | {"name", "from"}
     assert all(form["description"] for form in entry.values())
     optimizers = schema["$defs"]["optimizer"]["anyOf"][1]["properties"]
-    assert set(optimizers) == {"sgd", *signatures()}
+    assert set(optimizers) == {"sgd", *optax_table()["optimizers"]}
     assert schema["$defs"]["optimizer.adam"]["properties"]["b1"]["default"] == 0.9
     assert "moment" in schema["$defs"]["optimizer.adam"]["properties"]["b1"]["description"]
     assert schema["$defs"]["layer.conv"]["properties"]["init"]["default"] == "he_normal"

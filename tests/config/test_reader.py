@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cnncli.config import reader
-from cnncli.config.reader import MAX_BYTES, Node, read_text, read_value
+from cnncli.config.reader import MAX_BYTES, YamlNode, read_text, read_value
 from cnncli.config.writer import to_yaml
 from cnncli.errors import ConfigError
 
@@ -104,7 +104,7 @@ def test_refused_paths(cnn, tmp_path):
     assert cnn("inspect", "loop.yaml").errors == ["loop.yaml  cannot be read: too many levels of symbolic links"]
     assert cnn("inspect", "pipe.yaml").errors == ["pipe.yaml  cannot be read: it is a pipe, not a plain file"]
     assert cnn("inspect", "zeros.yaml").errors == ["zeros.yaml  cannot be read: it is a device, not a plain file"]
-    assert cnn("inspect", "lenet").errors == ["lenet  no such file, run or shipped config. Did you mean lenet5?"]
+    assert cnn("inspect", "lenet").errors == ["lenet  no such file, run or bundled config. Did you mean lenet5?"]
     long = cnn("inspect", "x" * 5000 + ".yaml")
     assert long.code == 2
     assert "file name too long" in long.err
@@ -145,7 +145,7 @@ def test_line_ends_and_byte_order_mark(tmp_path, text):
     assert node.find(("b", 0, "c")).path == "b[0].c"
 
 
-def every(node: Node):
+def every(node: YamlNode):
     yield node
     for child in node.children():
         yield from every(child)

@@ -3,7 +3,7 @@
 import pytest
 
 from cnncli.config import blocks, reader, writer
-from cnncli.config.classes import choices, fields
+from cnncli.config.field_lookup import choices, fields
 from cnncli.config.load import load
 from cnncli.config.reader import RESOLVED, RESOLVED_DEPTH, RESOLVED_GROWTH, read_value
 from cnncli.config.schema import DataSettings, TrainSettings

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cnncli.config.classes import fields
+from cnncli.bundled import bundled_configs
+from cnncli.config.field_lookup import fields
 from cnncli.config.load import load
 from cnncli.config.reader import read_text, read_value
 from cnncli.config.schema import Config, DataSettings, EarlyStop, ModelSettings, TrainSettings
@@ -20,7 +21,6 @@ from cnncli.layers.initializers import INITIALIZERS
 from cnncli.losses import LOSSES
 from cnncli.optimizers import Sgd
 from cnncli.schedules import SCHEDULES
-from cnncli.shipped import shipped
 from cnncli.spec import FIELD_WORDS, NO_FIELD, OTHERWISE
 
 FAMILIES = [LAYERS, SOURCES, STEPS, AUGMENTATIONS, LOSSES, SCHEDULES, INITIALIZERS, (Sgd,)]
@@ -32,8 +32,8 @@ EXAMPLES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", shipped().values(), ids=lambda path: path.stem)
-def test_shipped_configs_read_back(path, tmp_path):
+@pytest.mark.parametrize("path", bundled_configs().values(), ids=lambda path: path.stem)
+def test_bundled_configs_read_back(path, tmp_path):
     config = load(path).config
     resolved = tmp_path / "resolved.yaml"
     resolved.write_text(to_yaml(config.to_yaml()), encoding="utf-8")
@@ -61,14 +61,14 @@ def test_every_field_is_explained():
     for family in FAMILIES:
         for member in family:
             assert member.__doc__, member
-            assert member.main is None or member.main in fields(member), member
+            assert member.shorthand is None or member.shorthand in fields(member), member
 
 
 def test_words_of_others():
     """No word of another framework is one of ours in the same family; each that is translated has its translation."""
     for family in FAMILIES:
         kinds = [member.kind for member in family]
-        words = [word for member in family for word in member.words]
+        words = [word for member in family for word in member.aliases]
         assert len(set(kinds)) == len(kinds)
         assert not set(kinds) & set(words) - set(OTHERWISE), family[0].family
         assert len(set(words)) == len(words), sorted(word for word in words if words.count(word) > 1)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cnncli.bundled import bundled_configs
 from cnncli.config.load import load
 from cnncli.model import Model, chains
 from cnncli.native.calls import batch_norm
-from cnncli.shipped import shipped
 
 
 def exact(x, scale, bias, epsilon, add, relu):
@@ -102,7 +102,7 @@ def test_not_a_number_stays_one():
 @pytest.mark.parametrize("config", ["resnet20", "mobilenet"])
 def test_chains_give_what_their_layers_give(config):
     size = [16, 16, 3] if config == "resnet20" else [32, 32, 3]
-    loaded = load(shipped()[config], ["data.source={npz: none.npz}", "data.preprocess=[]", "data.augment=[]",
+    loaded = load(bundled_configs()[config], ["data.source={npz: none.npz}", "data.preprocess=[]", "data.augment=[]",
                                       f"model.input={size}"])  # fmt: skip
     model, key = Model(loaded.graph), jax.random.key(1)
     found = chains(loaded.graph)

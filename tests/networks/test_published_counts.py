@@ -5,11 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnncli.bundled import bundled_configs
 from cnncli.config.load import load
-from cnncli.shipped import shipped
 from cnncli.train.prepare import fit_constants
-from cnncli.train.step import first_state, make_optimizer, make_run
-from cnncli.train.trained import make_model
+from cnncli.train.step import (
+    LearningRate,
+    TrainData,
+    init_state,
+    init_weights,
+    make_model,
+    make_optimizer,
+    make_train_steps,
+)
 
 PUBLISHED = {
     "perceptron": 3,  # two weights and a bias
@@ -30,23 +37,23 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_textbook_network_has_the_published_parameter_count(name):
-    assert load(shipped()[name]).graph.trainable_params == PUBLISHED[name]
+    assert load(bundled_configs()[name]).graph.trainable_params == PUBLISHED[name]
 
 
 def test_textbook_lenet5_of_1998_layer_by_layer():
-    graph = load(shipped()["lenet5-1998"]).graph
+    graph = load(bundled_configs()["lenet5-1998"]).graph
     counts = {node.name: node.trainable_params for node in graph.nodes if node.trainable_params}
     assert counts == {"c1": 156, "s2": 12, "c3": 1516, "s4": 32, "c5": 48_120, "f6": 10_164}
 
 
 def test_textbook_resnet110_by_changing_one_number():
-    graph = load(shipped()["resnet20"], ["model.layers[2].stages=17"]).graph
+    graph = load(bundled_configs()["resnet20"], ["model.layers[2].stages=17"]).graph
     assert sum(node.layer.kind in ("conv", "fc") for node in graph.nodes) == 110
     assert graph.params == 1_727_962
 
 
 def test_googlenet_has_two_heads_in_training_and_none_in_the_totals():
-    graph = load(shipped()["googlenet"]).graph
+    graph = load(bundled_configs()["googlenet"]).graph
     assert [head.weight for head in graph.heads] == [0.3, 0.3]
     assert not {node.name for node in graph.aux} & {node.name for node in graph.main}
 
@@ -55,17 +62,17 @@ HEAVY = {"vgg16", "resnet18", "resnet50", "googlenet", "alexnet", "mobilenet"}
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name for name in shipped()]
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name for name in bundled_configs()]
 )
-def test_every_shipped_config_is_loaded_shape_checked_and_trained_a_step(name):
+def test_every_bundled_config_is_loaded_shape_checked_and_trained_a_step(name):
     size = 2
     overrides = [f"train.batch_size={size}", "train.schedule=constant"]  # a warm-up begins with a rate of 0
-    loaded = load(shipped()[name], overrides)
+    loaded = load(bundled_configs()[name], overrides)
     config, graph = loaded.config, loaded.graph
     model = make_model(loaded)
     classes = max(graph.output.shape[0], 2)
-    optimizer = make_optimizer(config, model, per_epoch=10, total=10 * config.train.epochs)
-    state = first_state(config, model, optimizer)
+    optimizer = make_optimizer(config, model, LearningRate(config.train, 10, 10 * config.train.epochs))
+    state = init_state(config, optimizer, init_weights(config, model))
     random = np.random.default_rng(0)
     shape = _stored_shape(config, graph.input_shape)
     pictures = random.integers(0, 255, (8, *shape)).astype(np.uint8)
@@ -74,10 +81,10 @@ def test_every_shipped_config_is_loaded_shape_checked_and_trained_a_step(name):
     from cnncli.data.splits import ArraySplit
 
     constants = fit_constants(config, ArraySplit(images, labels))
-    run = jax.jit(make_run(config, model, optimizer, classes))
+    run = jax.jit(make_train_steps(config, model, optimizer, classes))
     rows = jnp.arange(size, dtype=jnp.int32)[None]
     before = {key: np.asarray(array) for key, array in state.params.items()}
-    state, out = run(state, jnp.asarray(images), jnp.asarray(labels), constants, rows)
+    state, out = run(state, TrainData(jnp.asarray(images), jnp.asarray(labels), constants), rows)
     assert np.isfinite(out["loss"]).all()
     assert any((np.asarray(state.params[key]) != before[key]).any() for key in before)
 

@@ -10,9 +10,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed: no comparison with PyTorch")
 from torch import nn  # noqa: E402
 
+from cnncli.bundled import bundled_configs  # noqa: E402
 from cnncli.config.load import load  # noqa: E402
 from cnncli.model import Model, Weights  # noqa: E402
-from cnncli.shipped import shipped  # noqa: E402
 
 
 def conv(cin, cout, k, s=1, p=0, groups=1, bias=True):
@@ -174,14 +174,14 @@ def test_textbook_network_equals_pytorch(name):
             module.running_var.uniform_(0.5, 1.5)
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight)
-    loaded = load(shipped()[name], ["train.precision=float32"])
+    loaded = load(bundled_configs()[name], ["train.precision=float32"])
     weights = carried(net, loaded.graph)
     height, width, _ = loaded.graph.input_shape
     images = np.random.default_rng(0).standard_normal((1, height, width, 3)).astype(np.float32)
     with torch.no_grad():
         expected = net(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
     model = Model(loaded.graph)
-    found = jax.jit(lambda w, x: model.apply(w, x, undo="softmax")[0])(weights, jnp.asarray(images))
+    found = jax.jit(lambda w, x: model.apply(w, x, logits_of="softmax")[0])(weights, jnp.asarray(images))
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
     del net, weights
     gc.collect()

@@ -11,14 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnncli.config.load import load
 from cnncli.errors import CheckpointError, MachineError
-from cnncli.report.data import draw
-from cnncli.report.plots import curves
+from cnncli.report.plots import curves, picture
 from cnncli.runs import checkpoint, directory, files
-from cnncli.shipped import shipped
 from cnncli.starter import write_starter
-from cnncli.train.prepare import load_data
 
 CONTENTS = checkpoint.Contents(
     {"conv1.kernel": np.arange(6, dtype=np.float32).reshape(1, 1, 2, 3)},
@@ -271,8 +267,8 @@ def test_a_link_is_replaced_not_followed_by_every_writer(tmp_path, monkeypatch):
     for path in paths:
         path.symlink_to(tmp_path / "precious")
     curves(run)
-    digits = load(shipped()["digits"], ["data.preprocess=[]"])
-    draw(digits.config, load_data(digits.config, digits.graph, lambda *_: None), {}, tmp_path / "x-data.png")
+    with picture(tmp_path / "x-data.png", 1, 1):
+        pass
     write_starter("mynet")
     files.replace_file(run.resolved, b"new")
     for path in paths:

@@ -5,27 +5,27 @@ from statistics import mean, stdev
 
 import pytest
 
+from cnncli.bundled import bundled_configs
 from cnncli.config.load import load
-from cnncli.shipped import shipped
 from cnncli.train.events import Events
-from cnncli.train.start import train
+from cnncli.train.trainer import train
 
 
 def test_an_mlp_learns_mnist_in_an_epoch(shared_data, tmp_path):
-    config = load(shipped()["mlp"], ["train.epochs=1", f"data.dir={shared_data}"])
+    config = load(bundled_configs()["mlp"], ["train.epochs=1", f"data.dir={shared_data}"])
     assert train(config, tmp_path / "runs", Events()).test["accuracy"] > 0.94
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_lenet5_reaches_99_percent_on_mnist(shared_data, tmp_path, seed):
-    config = load(shipped()["lenet5"], [f"seed={seed}", f"data.dir={shared_data}"])
+    config = load(bundled_configs()["lenet5"], [f"seed={seed}", f"data.dir={shared_data}"])
     assert train(config, tmp_path / "runs", Events()).test["accuracy"] >= 0.992  # under 0.8 % error
 
 
 @pytest.mark.slow
 def test_lenet5_of_1998_reaches_its_published_error(shared_data, tmp_path):
-    config = load(shipped()["lenet5-1998"], [f"data.dir={shared_data}"])
+    config = load(bundled_configs()["lenet5-1998"], [f"data.dir={shared_data}"])
     assert train(config, tmp_path / "runs", Events()).test["accuracy"] >= 0.988  # under 1.2 % error
 
 
@@ -43,7 +43,7 @@ def cifar10(shared_data, tmp_path_factory):
 def accuracies(name, precision, seeds, overrides, runs):
     """On the test split, one per seed."""
     each = [[f"seed={seed}", f"train.precision={precision}", *overrides] for seed in seeds]
-    return [train(load(shipped()[name], some), runs / precision, Events()).test["accuracy"] for some in each]
+    return [train(load(bundled_configs()[name], some), runs / precision, Events()).test["accuracy"] for some in each]
 
 
 def within_noise(of):

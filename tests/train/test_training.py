@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
+from cnncli.bundled import bundled_configs
 from cnncli.config.load import load
 from cnncli.errors import ConfigError, DataError, DivergedError
 from cnncli.evaluate import evaluate_run
 from cnncli.runs.directory import Run
-from cnncli.shipped import shipped
 from cnncli.train.events import Events
-from cnncli.train.start import train
+from cnncli.train.trainer import train
 
 
 class Heard(Events):
@@ -38,7 +38,7 @@ class Heard(Events):
 
 def test_it_learns_and_leaves_a_run_that_evaluates_to_the_same_numbers(tmp_path, monkeypatch):
     heard = Heard()
-    outcome = train(load(shipped()["digits"], ["train.epochs=5"]), tmp_path / "runs", heard)
+    outcome = train(load(bundled_configs()["digits"], ["train.epochs=5"]), tmp_path / "runs", heard)
     assert heard.order[:3] == ["device", "started", "compiled"]
     assert heard.rows[-1].train["loss"] < heard.rows[0].train["loss"]
     assert outcome.test["accuracy"] > 0.95

@@ -77,7 +77,7 @@ class _Cifar(Downloaded):
         return Dataset(self.names, self._split(where, contents, train), test=self._split(where, contents, [test]))
 
     def _found(self, dirs: list[Path], files: Sequence[str]) -> tuple[Path, dict[str, bytes]] | None:
-        """Where the data is and the contents of ``files``, or None where neither the files nor the archive is there."""
+        """Where the data is and the contents of ``files``; None where neither files nor archive are there."""
         layout = self.layout
         for place in dirs:
             paths = find_together(self.kind, [place / layout.folder, place], [[name] for name in layout.files])
@@ -95,12 +95,13 @@ class _Cifar(Downloaded):
 
     def _split(self, where: Path, contents: dict[str, bytes], files: Sequence[str]) -> ArraySplit:
         """Records to images (N, 32, 32, 3) and labels (N,); N = 0 where the ``files`` were not read."""
-        files = [name for name in files if name in contents]
-        images = np.empty((sum(self.layout.files[name] for name in files), 32, 32, 3), np.uint8)
+        record = self.layout.label_bytes + PIXELS
+        read = [name for name in files if name in contents]
+        parts = {name: np.frombuffer(contents[name], np.uint8).reshape(-1, record) for name in read}
+        images = np.empty((sum(map(len, parts.values())), 32, 32, 3), np.uint8)
         labels = np.empty(len(images), np.int32)
         start = 0
-        for name in files:
-            records = np.frombuffer(contents[name], np.uint8).reshape(-1, self.layout.label_bytes + PIXELS)
+        for name, records in parts.items():
             rows = slice(start, start := start + len(records))
             labels[rows] = records[:, self.layout.label_bytes - 1]
             check_labels(labels[rows], len(records), len(self.names), where / name)
@@ -182,7 +183,7 @@ class Cifar10(_Cifar):
     Example: `cifar10`
     """
 
-    words: ClassVar[tuple[str, ...]] = ("cifar", "cifar-10", "cifar_10")
+    aliases: ClassVar[tuple[str, ...]] = ("cifar", "cifar-10", "cifar_10")
 
     # tensorflow_datasets/url_checksums/cifar10.txt
     layout: ClassVar[Layout] = Layout(
@@ -207,7 +208,7 @@ class Cifar100(_Cifar):
     Example: `cifar100`
     """
 
-    words: ClassVar[tuple[str, ...]] = ("cifar-100", "cifar_100")
+    aliases: ClassVar[tuple[str, ...]] = ("cifar-100", "cifar_100")
 
     # tensorflow_datasets/url_checksums/cifar100.txt. Each record: coarse label, fine label, pixels.
     layout: ClassVar[Layout] = Layout(

@@ -15,12 +15,15 @@ from cnncli.data.sources.source import Progress, Source
 from cnncli.lazy import lazy_imports
 from cnncli.paths import user_path
 from cnncli.safe_files import data_error, is_file, is_folder
-from cnncli.spec import sequence
+from cnncli.spec import Pattern, sequence
 
 with lazy_imports():
     from cnncli.data import fetch
 
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+", description="base URL, the file's name is appended")]
+Url = Annotated[
+    str, Pattern(r"^https?://[^\s/]+", "an address that begins with http:// or https://"),
+    Field(description="base URL, the file's name is appended"),
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,8 @@ class Folder(Source):
     Example: `folder: {path: pets, size: [64, 64]}`
     """
 
-    main: ClassVar[str | None] = "path"
-    words: ClassVar[tuple[str, ...]] = ("image_folder", "imagefolder", "directory", "images", "image_dataset")
+    shorthand: ClassVar[str | None] = "path"
+    aliases: ClassVar[tuple[str, ...]] = ("image_folder", "imagefolder", "directory", "images", "image_dataset")
 
     path: PathText = Field(description="the folder that holds train/, or the class folders")
     size: pair(Pixels) | None = Field(None, description="resize to this: a number or [height, width]")  # type: ignore[valid-type]

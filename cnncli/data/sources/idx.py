@@ -42,7 +42,7 @@ class Idx(Source):
     Example: `idx: {train_images: train-images.gz, train_labels: train-labels.gz}`
     """
 
-    words: ClassVar[tuple[str, ...]] = ("ubyte", "emnist", "kmnist")
+    aliases: ClassVar[tuple[str, ...]] = ("ubyte", "emnist", "kmnist")
 
     train_images: PathText = Field(description="file of the training images")
     train_labels: PathText = Field(description="file of the training labels")

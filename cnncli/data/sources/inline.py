@@ -104,7 +104,7 @@ class Inline(Source):
     Example: `inline: {inputs: [[0, 0], [0, 1], [1, 0], [1, 1]], labels: [0, 0, 0, 1]}`
     """
 
-    words: ClassVar[tuple[str, ...]] = ("rows", "literal", "values")
+    aliases: ClassVar[tuple[str, ...]] = ("rows", "literal", "values")
 
     inputs: Inputs = Field(description="one nested list of numbers for each example, all of one shape")
     labels: Labels = Field(description="one whole number or class name for each example")

@@ -77,7 +77,7 @@ class Mnist(_FourFiles):
     Example: `mnist`
     """
 
-    words: ClassVar[tuple[str, ...]] = ("mnist_784", "keras_mnist")
+    aliases: ClassVar[tuple[str, ...]] = ("mnist_784", "keras_mnist")
 
     # SHA-256 of the original .gz: tensorflow_datasets' checksums of the mirrors below. Content: computed from files
     # whose MD5 are the canonical ones (6bbc9ace..., a25bea73..., 2646ac64..., 27ae3e4e...).
@@ -111,7 +111,7 @@ class FashionMnist(_FourFiles):
     Example: `fashion_mnist`
     """
 
-    words: ClassVar[tuple[str, ...]] = ("fashion", "fmnist", "fashion-mnist", "fashionmnist")
+    aliases: ClassVar[tuple[str, ...]] = ("fashion", "fmnist", "fashion-mnist", "fashionmnist")
 
     # tensorflow_datasets/url_checksums/fashion_mnist.txt
     files: ClassVar[tuple[Remote, ...]] = (

@@ -39,8 +39,8 @@ class Npz(Source):
     Example: `npz: {path: images.npz}`
     """
 
-    main: ClassVar[str | None] = "path"
-    words: ClassVar[tuple[str, ...]] = ("numpy", "npy", "arrays")
+    shorthand: ClassVar[str | None] = "path"
+    aliases: ClassVar[tuple[str, ...]] = ("numpy", "npy", "arrays")
 
     path: PathText = Field(description=".npz file, as numpy.savez or savez_compressed writes it")
     series: bool = Field(False, description="arrays of 3 axes are (N, length, channels), not grey images (N, H, W)")

@@ -29,7 +29,7 @@ class Signals(Source):
     Example: `signals: {count: 2000, length: 128}`
     """
 
-    words: ClassVar[tuple[str, ...]] = ("generated", "synthetic", "waves", "sequences")
+    aliases: ClassVar[tuple[str, ...]] = ("generated", "synthetic", "waves", "sequences")
 
     names: ClassVar[tuple[str, ...]] = WAVES
 

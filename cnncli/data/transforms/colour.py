@@ -33,7 +33,7 @@ class ColorJitter(Augmentation):
     Example: `color_jitter: {brightness: 0.2, contrast: 0.2, saturation: 0.2}`
     """
 
-    words: ClassVar[tuple[str, ...]] = ("colour_jitter", "colorjitter", "brightness", "contrast", "saturation")
+    aliases: ClassVar[tuple[str, ...]] = ("colour_jitter", "colorjitter", "brightness", "contrast", "saturation")
 
     brightness: float = Field(0.0, ge=0, le=1, description="largest change of brightness")
     contrast: float = Field(0.0, ge=0, le=1, description="largest change of contrast")
@@ -70,8 +70,8 @@ class PcaNoise(Augmentation):
     Example: `pca_noise: 0.1`
     """
 
-    main: ClassVar[str | None] = "std"
-    words: ClassVar[tuple[str, ...]] = ("pca_jitter", "fancy_pca", "lighting", "color_noise", "pca_color")
+    shorthand: ClassVar[str | None] = "std"
+    aliases: ClassVar[tuple[str, ...]] = ("pca_jitter", "fancy_pca", "lighting", "color_noise", "pca_color")
 
     std: float = Field(0.1, gt=0, description="standard deviation of the amounts")
 
@@ -101,7 +101,7 @@ class Cutout(Augmentation):
     Example: `cutout: 8`
     """
 
-    main: ClassVar[str | None] = "size"
+    shorthand: ClassVar[str | None] = "size"
 
     size: PositiveInt = Field(description="side of the square in pixels")
 
@@ -122,8 +122,8 @@ class RandomErasing(Augmentation):
     Example: `random_erasing: {rate: 0.5, area: 0.33}`
     """
 
-    main: ClassVar[str | None] = "rate"
-    words: ClassVar[tuple[str, ...]] = ("erasing", "random_erase")
+    shorthand: ClassVar[str | None] = "rate"
+    aliases: ClassVar[tuple[str, ...]] = ("erasing", "random_erase")
 
     rate: float = Field(0.5, gt=0, le=1, description="probability of erasing")
     area: float = Field(0.33, gt=0.02, le=1, description="largest share of the image's area; the smallest is 0.02")

@@ -36,8 +36,8 @@ class RandomShift(Augmentation):
     Example: `random_shift: 4`
     """
 
-    main: ClassVar[str | None] = "by"
-    words: ClassVar[tuple[str, ...]] = ("shift", "translate", "random_translation", "pad_and_crop")
+    shorthand: ClassVar[str | None] = "by"
+    aliases: ClassVar[tuple[str, ...]] = ("shift", "translate", "random_translation", "pad_and_crop")
 
     by: pair(NonNegativeInt) = Field(description="most pixels of the move: a number or [height, width]")  # type: ignore[valid-type]
 
@@ -53,7 +53,7 @@ class RandomCrop(Augmentation):
     Example: `random_crop: 24`
     """
 
-    main: ClassVar[str | None] = "size"
+    shorthand: ClassVar[str | None] = "size"
 
     size: pair(PositiveInt) = Field(description="a number or [height, width]")  # type: ignore[valid-type]
 
@@ -78,8 +78,8 @@ class RandomFlip(Augmentation):
     Example: `random_flip`
     """
 
-    main: ClassVar[str | None] = "axis"
-    words: ClassVar[tuple[str, ...]] = ("flip", "hflip", "horizontal_flip", "random_horizontal_flip", "mirror")
+    shorthand: ClassVar[str | None] = "axis"
+    aliases: ClassVar[tuple[str, ...]] = ("flip", "hflip", "horizontal_flip", "random_horizontal_flip", "mirror")
 
     axis: Literal["horizontal", "vertical", "both"] = Field("horizontal", description="both: each by itself")
 
@@ -97,8 +97,8 @@ class RandomRotation(Augmentation):
     Example: `random_rotation: 15`
     """
 
-    main: ClassVar[str | None] = "degrees"
-    words: ClassVar[tuple[str, ...]] = ("rotate", "rotation")
+    shorthand: ClassVar[str | None] = "degrees"
+    aliases: ClassVar[tuple[str, ...]] = ("rotate", "rotation")
 
     degrees: float = Field(gt=0, le=180, description="largest angle")
 
@@ -115,8 +115,8 @@ class RandomScale(Augmentation):
     Example: `random_scale: 0.2`
     """
 
-    main: ClassVar[str | None] = "by"
-    words: ClassVar[tuple[str, ...]] = ("zoom", "random_zoom", "scale_jitter")
+    shorthand: ClassVar[str | None] = "by"
+    aliases: ClassVar[tuple[str, ...]] = ("zoom", "random_zoom", "scale_jitter")
 
     by: float = Field(gt=0, description="0.2: between 1/1.2 and 1.2 times the size, evenly in the logarithm")
 
@@ -133,8 +133,8 @@ class RandomShear(Augmentation):
     Example: `random_shear: 10`
     """
 
-    main: ClassVar[str | None] = "degrees"
-    words: ClassVar[tuple[str, ...]] = ("shear",)
+    shorthand: ClassVar[str | None] = "degrees"
+    aliases: ClassVar[tuple[str, ...]] = ("shear",)
 
     degrees: float = Field(gt=0, lt=90, description="largest angle")
 
@@ -153,7 +153,7 @@ class RandomResizedCrop(Augmentation):
     Example: `random_resized_crop: {size: 24, area: 0.5}`
     """
 
-    main: ClassVar[str | None] = "size"
+    shorthand: ClassVar[str | None] = "size"
 
     size: pair(PositiveInt) = Field(description="a number or [height, width]")  # type: ignore[valid-type]
     area: float = Field(0.08, gt=0, le=1, description="smallest share of the image's area")

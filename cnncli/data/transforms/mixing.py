@@ -28,7 +28,7 @@ class Mixup(Mix):
     Example: `mixup: 0.2`
     """
 
-    main: ClassVar[str | None] = "strength"
+    shorthand: ClassVar[str | None] = "strength"
 
     strength: PositiveFloat = Field(0.2, description="alpha of the Beta distribution; small: mostly one of the two")
 
@@ -48,7 +48,7 @@ class Cutmix(Mix):
     Example: `cutmix: 1`
     """
 
-    main: ClassVar[str | None] = "strength"
+    shorthand: ClassVar[str | None] = "strength"
 
     strength: PositiveFloat = Field(1.0, description="alpha of the Beta distribution; 1: every area equally likely")
 

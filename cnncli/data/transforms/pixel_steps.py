@@ -47,7 +47,7 @@ class Pad(PixelStep):
     Example: `pad: 2`  (28, 28, 1) -> (32, 32, 1)
     """
 
-    main: ClassVar[str | None] = "by"
+    shorthand: ClassVar[str | None] = "by"
 
     by: pair(NonNegativeInt) = Field(description="pixels on each side: a number or [height, width]")  # type: ignore[valid-type]
     value: int = Field(0, ge=0, le=255, description="what the border holds")
@@ -68,8 +68,8 @@ class Crop(PixelStep):
     Example: `crop: 24`  (32, 32, 3) -> (24, 24, 3)
     """
 
-    main: ClassVar[str | None] = "size"
-    words: ClassVar[tuple[str, ...]] = ("center_crop", "centre_crop")
+    shorthand: ClassVar[str | None] = "size"
+    aliases: ClassVar[tuple[str, ...]] = ("center_crop", "centre_crop")
 
     size: pair(PositiveInt) = Field(description="a number or [height, width]")  # type: ignore[valid-type]
 
@@ -89,8 +89,8 @@ class Resize(PixelStep):
     Example: `resize: [32, 48]`  (28, 28, 1) -> (32, 48, 1)
     """
 
-    main: ClassVar[str | None] = "size"
-    words: ClassVar[tuple[str, ...]] = ("rescale_image",)
+    shorthand: ClassVar[str | None] = "size"
+    aliases: ClassVar[tuple[str, ...]] = ("rescale_image",)
 
     size: pair(PositiveInt) = Field(description="a number or [height, width]")  # type: ignore[valid-type]
 
@@ -111,7 +111,7 @@ class Grey(PixelStep):
     Example: `grey`  (32, 32, 3) -> (32, 32, 1)
     """
 
-    words: ClassVar[tuple[str, ...]] = ("gray", "grayscale", "greyscale", "to_gray")
+    aliases: ClassVar[tuple[str, ...]] = ("gray", "grayscale", "greyscale", "to_gray")
 
     @override
     def picture(self, shape: Shape) -> Shape:
@@ -132,7 +132,7 @@ class Rgb(PixelStep):
     Example: `rgb`  (28, 28, 1) -> (28, 28, 3)
     """
 
-    words: ClassVar[tuple[str, ...]] = ("color", "colour", "to_rgb")
+    aliases: ClassVar[tuple[str, ...]] = ("color", "colour", "to_rgb")
 
     @override
     def picture(self, shape: Shape) -> Shape:

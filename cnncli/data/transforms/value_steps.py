@@ -46,8 +46,8 @@ class Scale(ValueStep):
     Example: `scale: 255`  (28, 28, 1) -> (28, 28, 1)
     """
 
-    main: ClassVar[str | None] = "by"
-    words: ClassVar[tuple[str, ...]] = ("rescale", "to_float", "totensor", "to_tensor")
+    shorthand: ClassVar[str | None] = "by"
+    aliases: ClassVar[tuple[str, ...]] = ("rescale", "to_float", "totensor", "to_tensor")
 
     by: float = Field(255.0, gt=0, description="the divisor")
 
@@ -66,8 +66,8 @@ class SubtractMean(ValueStep):
     Example: `subtract_mean: pixel`  (28, 28, 1) -> (28, 28, 1)
     """
 
-    main: ClassVar[str | None] = "per"
-    words: ClassVar[tuple[str, ...]] = ("mean", "center", "centre", "mean_subtraction", "mean_image")
+    shorthand: ClassVar[str | None] = "per"
+    aliases: ClassVar[tuple[str, ...]] = ("mean", "center", "centre", "mean_subtraction", "mean_image")
 
     per: Literal["channel", "pixel"] = Field("channel", description="one mean per channel, or one per value")
 
@@ -93,8 +93,8 @@ class Standardize(ValueStep):
     Example: `standardize`  (28, 28, 1) -> (28, 28, 1)
     """
 
-    main: ClassVar[str | None] = "per"
-    words: ClassVar[tuple[str, ...]] = ("normalize", "normalise", "standardise", "zscore", "normalization")
+    shorthand: ClassVar[str | None] = "per"
+    aliases: ClassVar[tuple[str, ...]] = ("normalize", "normalise", "standardise", "zscore", "normalization")
 
     per: Literal["channel", "pixel"] = Field("channel", description="one mean and deviation per channel, or per value")
 
@@ -120,7 +120,7 @@ class MinMax(ValueStep):
     Example: `min_max: {low: -0.1, high: 1.175}`  (28, 28, 1) -> (28, 28, 1)
     """
 
-    words: ClassVar[tuple[str, ...]] = ("minmax", "min_max_scale", "normalize_range")
+    aliases: ClassVar[tuple[str, ...]] = ("minmax", "min_max_scale", "normalize_range")
 
     low: float = Field(0.0, description="what the smallest value becomes")
     high: float = Field(1.0, description="what the largest value becomes")
@@ -169,7 +169,7 @@ class Decorrelate(PrincipalComponents):
     Example: `decorrelate`  (28, 28, 1) -> (28, 28, 1)
     """
 
-    words: ClassVar[tuple[str, ...]] = ("pca", "principal_components")
+    aliases: ClassVar[tuple[str, ...]] = ("pca", "principal_components")
 
     @override
     def fit(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -194,8 +194,8 @@ class Whiten(PrincipalComponents):
     Example: `whiten: {method: zca, epsilon: 0.1}`  (32, 32, 3) -> (32, 32, 3)
     """
 
-    main: ClassVar[str | None] = "method"
-    words: ClassVar[tuple[str, ...]] = ("zca", "whitening", "zca_whitening", "pca_whitening", "sphere")
+    shorthand: ClassVar[str | None] = "method"
+    aliases: ClassVar[tuple[str, ...]] = ("zca", "whitening", "zca_whitening", "pca_whitening", "sphere")
 
     method: Literal["zca", "pca"] = Field("zca", description="zca: pictures stay pictures; pca: components come out")
     epsilon: float = Field(1e-5, gt=0, description="added to each component's variance, in squared values of the input")
