@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cnncli.data.files import in_bytes
 from cnncli.errors import MachineError, ran_out_of_memory
 from cnncli.graph import FLOAT_BYTES, Graph
 from cnncli.machine import available_memory
+from cnncli.text import in_bytes
 
 if TYPE_CHECKING:
     import jax

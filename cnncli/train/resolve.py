@@ -11,9 +11,9 @@ import numpy as np
 
 from cnncli import memory
 from cnncli.config.load import Loaded
-from cnncli.data.files import in_bytes
 from cnncli.errors import MachineError
 from cnncli.native.library import kernels
+from cnncli.text import in_bytes
 from cnncli.train.devices import placement
 from cnncli.train.events import Events
 from cnncli.train.setup import Setup

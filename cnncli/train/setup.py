@@ -14,8 +14,8 @@ from jax import Array
 
 from cnncli import memory
 from cnncli.config.load import Loaded
-from cnncli.data.batches import Order
-from cnncli.data.preprocess import Constants
+from cnncli.data.loader import Order
+from cnncli.data.transforms.transform import Constants
 from cnncli.durations import in_steps
 from cnncli.machine import available_cores
 from cnncli.native.library import kernels
