@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from cnncli.errors import ShapeError
+from cnncli.errors import Location, ShapeError
 from cnncli.layers import Composite, Entries, Entry, Layer, Resolved, Shape, Weight
 from cnncli.layers.composites import Block
 from cnncli.receptive_field import Field
@@ -19,7 +19,6 @@ FLOAT_BYTES = 4
 MAX_LAYERS = 20_000
 MAX_MISFITS = 25  # found at once: a screen shows fewer, and looking for what was meant takes a while
 MAX_SIZE = 1 << 40  # values of an output, pixels between two of its places: more is a mistake, and slow to count with
-Location = tuple[int | str, ...]
 
 
 @dataclass(frozen=True)

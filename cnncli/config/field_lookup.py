@@ -1,4 +1,4 @@
-"""Which class's fields stand at a location of the config."""
+"""Finds the class whose fields stand at a location of the config."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from cnncli.errors import Location
 from cnncli.spec import Choice
 
-Location = tuple[int | str, ...]
 Holder = type[BaseModel] | Choice
 
 

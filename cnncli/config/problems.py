@@ -8,10 +8,10 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from cnncli.config import messages, suggest
-from cnncli.config.field_lookup import Location, choices, class_at, fields
+from cnncli.config.field_lookup import choices, class_at, fields
 from cnncli.config.reader import YamlNode
 from cnncli.config.schema import Config, DataSettings, ModelSettings, TrainSettings
-from cnncli.errors import Place, Problem
+from cnncli.errors import Location, Place, Problem
 from cnncli.layers import Entry, Layer
 from cnncli.layers.entry import BESIDE
 from cnncli.spec import FIELD_WORDS, NO_FIELD, OTHERWISE, Spec, did_you_mean, nearest
