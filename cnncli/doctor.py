@@ -9,16 +9,15 @@ from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from cnncli import __version__
+from cnncli.native.library import kernels
+from cnncli.train.devices import device_name, devices
 
 
 def findings() -> dict[str, Any]:
     """Facts by name, each a text or a list of texts."""
-    import jax
-
-    from cnncli.native.library import kernels
-    from cnncli.train.devices import device_name, devices
-
     found = devices()
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

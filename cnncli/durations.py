@@ -1,4 +1,6 @@
-"""Lengths of training as people say them: ``5 epochs``, ``500 steps``, ``10 %``; and of time: ``30 min``."""
+"""Lengths of training as people write them, ``5 epochs``, ``500 steps``, ``10 %``; and times, ``30 min``."""
+
+from __future__ import annotations
 
 import re
 from typing import Annotated, Any
@@ -18,33 +20,35 @@ def _duration(value: Any) -> Any:
     if not isinstance(value, str) or not re.fullmatch(_DURATION, value):
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e9
         hint = f"Write {value} epochs, {value} steps or {value} %." if number else "Write 5 epochs, 500 steps or 10 %."
-        raise PydanticCustomError("duration", "expected a length of training, got {got}",
-                                  {"got": describe(value), "hint": hint})  # fmt: skip
+        raise _error("duration", "a length of training", value, hint)
     return value
 
 
 def _time(value: Any) -> Any:
     if not isinstance(value, str) or not re.fullmatch(_TIME, value):
-        raise PydanticCustomError("time", "expected a time, got {got}",
-                                  {"got": describe(value), "hint": "Write 90 s, 30 min or 2 h."})  # fmt: skip
+        raise _error("time", "a time", value, "Write 90 s, 30 min or 2 h.")
     return value
 
 
-def _long(value: Any) -> Any:
-    """More than nothing."""
+def _positive(value: Any) -> Any:
     if isinstance(value, str) and (number := re.match(_NUMBER, value)) and float(number[0]) == 0:
-        raise PydanticCustomError("nothing", "expected more than 0, got {got}", {"got": describe(value)})
+        raise _error("nothing", "more than 0", value)
     return value
+
+
+def _error(kind: str, expected: str, value: Any, hint: str = "") -> PydanticCustomError:
+    context = {"expected": expected, "got": describe(value)} | ({"hint": hint} if hint else {})
+    return PydanticCustomError(kind, "expected {expected}, got {got}", context)
 
 
 Duration = Annotated[str, check(_duration), WithJsonSchema({"type": "string", "pattern": f"^{_DURATION}$"})]
 Time = Annotated[str, check(_time), WithJsonSchema({"type": "string", "pattern": f"^{_TIME}$"})]
-LongDuration = Annotated[Duration, check(_long)]
-LongTime = Annotated[Time, check(_long)]
+LongDuration = Annotated[Duration, check(_positive)]
+LongTime = Annotated[Time, check(_positive)]
 
 
 def in_steps(duration: str, per_epoch: int, total: int) -> int:
-    """A duration in steps, rounded; ``total`` is the whole training's steps, of which ``%`` is a share."""
+    """A duration in steps, rounded. ``per_epoch``: steps of an epoch; ``total``: steps of the training, for ``%``."""
     match = re.fullmatch(_DURATION, duration)
     assert match, duration
     number, unit = float(match[1]), match[2]

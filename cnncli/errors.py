@@ -1,6 +1,6 @@
-"""The errors a user can meet, their exit codes, and how one prints.
+"""The errors that a user can meet, and their exit codes.
 
-Every error is one screen without a traceback: where, what came, what was expected, what to try. Several problems of
+An error is printed without a traceback: the place, what is wrong, what was expected, what to try. Several problems of
 one file are one error that lists them all.
 """
 
@@ -14,7 +14,7 @@ Location = tuple[int | str, ...]  # of a value in a config: ("model", "layers", 
 
 @dataclass(frozen=True)
 class Place:
-    """A position in a text: ``file:line:column``, both counted from 1; no line when the text is a command line."""
+    """``file:line:column``, counted from 1. Without a line it is the file as a whole, or the command line."""
 
     file: str
     line: int | None = None
@@ -43,25 +43,25 @@ class Problem:
         return f"{self.message} ({self.note})" if self.note else self.message
 
     def __str__(self) -> str:
-        where = f"{self.place}  " if self.place else ""
+        place = f"{self.place}  " if self.place else ""
         path = f"{self.path}: " if self.path else ""
         stop = "" if self.text.endswith((".", "!", "?")) else "."
         hint = f"{stop} {self.hint}" if self.hint else ""
-        return printable(f"{where}{path}{self.text}{hint}")
+        return printable(f"{place}{path}{self.text}{hint}")
 
     def document(self) -> dict[str, Any]:
-        """As ``--json`` gives it."""
+        """The problem as ``--json`` prints it."""
         place = vars(self.place) if self.place else dict.fromkeys(("file", "line", "column"))
         return {**place, "path": self.path, "message": self.text, "hint": self.hint}
 
 
 def printable(text: str) -> str:
-    """Neutralise control characters (terminal escapes, newlines) in text that came from a file."""
+    """Escape control characters, such as terminal escapes and newlines, in text that came from a file."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 class CnnError(Exception):
-    """Base of every error that is the user's to mend. ``exit_code`` is the process's."""
+    """Base class of all errors that the user can mend. ``exit_code``: of the process; 70 is kept for bugs of ours."""
 
     exit_code = 70
 
@@ -91,7 +91,7 @@ class DataError(CnnError):
 
 
 class MachineError(CnnError):
-    """The environment refuses: disk, lock, memory, device."""
+    """The machine cannot do it: disk, lock, memory, device."""
 
     exit_code = 4
 
@@ -103,19 +103,19 @@ class CheckpointError(CnnError):
 
 
 class DivergedError(CnnError):
-    """Training left the finite numbers."""
+    """The loss, a parameter or a statistic is NaN or infinite."""
 
     exit_code = 6
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether Python or XLA, whose error is a RuntimeError, could not allocate."""
-    said = str(error) if isinstance(error, RuntimeError) else ""
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in said or "Out of memory" in said
+    """Whether Python or XLA could not allocate. XLA raises RuntimeError, which has no code but the message."""
+    message = str(error) if isinstance(error, RuntimeError) else ""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in message or "Out of memory" in message
 
 
 class ShapeError(ValueError):
-    """A layer does not fit its input. The graph adds the place; ``hint`` says what to try."""
+    """A layer does not fit its input. The graph adds the place. ``hint``: what to try."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)

@@ -10,11 +10,11 @@ from cnncli.data.base import SPLITS, SplitName
 from cnncli.errors import CheckpointError, DataError
 from cnncli.metrics import MAX_MATRIX, Result
 from cnncli.runs.directory import Run, locked
+from cnncli.train.checkpointing import Trained, open_trained
 from cnncli.train.devices import placement
 from cnncli.train.events import Events
 from cnncli.train.prepare import load_data
-from cnncli.train.trained import Trained, on_devices, open_trained
-from cnncli.train.validate import evaluate, make_count
+from cnncli.train.step import Evaluator
 
 TOP = 5  # of so many classes the likeliest count too, where there are more
 
@@ -33,7 +33,7 @@ class Evaluation:
         """As ``--json`` gives it."""
         result, confusion = self.result, self.result.confusion
         return {
-            "checkpoint": str(self.trained.checkpoint),
+            "checkpoint": str(self.trained.folder),
             "split": self.split,
             "same_data": self.same_data,
             "examples": result.examples,
@@ -64,14 +64,13 @@ def evaluate_run(path: Path, split: SplitName | None, which: str, events: Events
     now, then = (data.dataset.fingerprint(split), by_split[split]) if only else (data.fingerprint, whole)
     if then is not None and now != then:
         events.note(f"this is not the data of the training: its SHA-256 is {now[:12]}..., lock.json has {then[:12]}...")
-    weights, constants = on_devices((trained.shipped, trained.constants), place.whole)
-    count = make_count(config, trained.model, len(data.dataset.classes))
 
     def progress(done: int, total: int) -> None:
         events.loading(f"evaluating {split}", done, total)
 
-    classes, size = data.dataset.classes, config.train.batch_size
-    result = evaluate(count, weights, constants, splits[split], len(classes), size, place.batch, progress)
+    classes = data.dataset.classes
+    evaluate = Evaluator(config, trained.model, len(classes), place)
+    result = evaluate(trained.eval_weights, trained.constants, splits[split], progress)
     if result.confusion is None:
         events.note(f"no confusion matrix: {len(classes):,} classes are more than {MAX_MATRIX:,}")
     return Evaluation(trained, split, classes, result, None if then is None else now == then)

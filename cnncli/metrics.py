@@ -63,6 +63,11 @@ class Result:
         order = np.argsort(-counts, kind="stable")[:most]
         return [(*divmod(int(pairs[i]), self.class_count), int(counts[i])) for i in order]
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """Loss and accuracy, as metrics.jsonl holds them."""
+        return {"loss": self.loss, "accuracy": self.accuracy}
+
     def per_class(self, classes: tuple[str, ...]) -> list[dict[str, Any]]:
         """Precision, recall, F1 (0 where undefined) and support of every class."""
         hits, truth, said = self._counts()

@@ -19,9 +19,9 @@ from cnncli.data.inline import LARGEST
 from cnncli.data.preprocess import apply_pixels
 from cnncli.data.tree import SUFFIXES
 from cnncli.errors import CheckpointError, DataError, Place
+from cnncli.train.checkpointing import Trained, open_trained
 from cnncli.train.events import Events
-from cnncli.train.trained import Trained, open_trained
-from cnncli.train.validate import make_forward
+from cnncli.train.step import make_forward
 
 BATCH = 64
 BATCH_BYTES = 256 << 20  # of float32 inputs, unless one alone has more
@@ -47,8 +47,8 @@ def predict(
             yield {**names, "error": str(found)}
             continue
         top = int(found.argmax())
-        named = {name: float(value) for name, value in zip(trained.classes, found, strict=True)}
-        yield {**names, "class": trained.classes[top], "probability": float(found[top]), "probabilities": named}
+        named = {name: float(value) for name, value in zip(trained.saved.classes, found, strict=True)}
+        yield {**names, "class": trained.saved.classes[top], "probability": float(found[top]), "probabilities": named}
 
 
 def takes_pictures(shape: Sequence[int]) -> bool:
@@ -58,9 +58,9 @@ def takes_pictures(shape: Sequence[int]) -> bool:
 
 def _answered(trained: Trained, examples: Iterator[Example], events: Events) -> Iterator[Example]:
     """The same with probabilities (C,) in the place of values."""
-    config, shape = trained.loaded.config, trained.stored_shape
+    config, shape = trained.loaded.config, trained.saved.image_shape
     run, loss = jax.jit(make_forward(config, trained.model)), config.train.loss
-    weights, constants = jax.device_put((trained.shipped, trained.constants))
+    weights, constants = jax.device_put((trained.eval_weights, trained.constants))
     size = max(1, min(BATCH, BATCH_BYTES // (4 * math.prod(shape))))
     done, most = 0, 0
     while batch := list(islice(examples, size)):
@@ -71,7 +71,7 @@ def _answered(trained: Trained, examples: Iterator[Example], events: Events) -> 
             images = apply_pixels(config.data.preprocess, np.stack(found + found[:1] * (most - len(found))))
             probabilities = np.asarray(loss.probabilities(run(weights, constants, images)))
             if not np.isfinite(probabilities).all():
-                place = Place(str(trained.checkpoint))
+                place = Place(str(trained.folder))
                 raise CheckpointError.of("gives probabilities that are not finite", place=place)
             rows = iter(probabilities)
         for names, values in batch:
@@ -82,7 +82,7 @@ def _answered(trained: Trained, examples: Iterator[Example], events: Events) -> 
 
 def _examples(trained: Trained, files: Sequence[str], values: Sequence[str]) -> Iterator[Example]:
     """Every input, read when it is its turn."""
-    shape = trained.stored_shape
+    shape = trained.saved.image_shape
     for file in files:
         if ADDRESS.match(file):
             yield {"file": file}, DataError.of("is an address: only files are read", "Download it first.", Place(file))

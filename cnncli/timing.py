@@ -1,6 +1,6 @@
 """How fast a network trains and predicts on this machine, as a whole and layer by layer. Data is random, in memory.
 
-The step is the one of ``cnn train``: the same session compiles and runs it. Layers are timed alone.
+The step is that of ``cnn train``, compiled and run by the same code. Layers are timed alone.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -27,14 +26,12 @@ from cnncli.graph import Graph, Node
 from cnncli.layers.base import Call, Shape
 from cnncli.native.library import kernels
 from cnncli.ops.convolution import conv
-from cnncli.runs.directory import Run
 from cnncli.sliding import Sliding
-from cnncli.train.devices import placement
 from cnncli.train.events import Events
-from cnncli.train.loop import Session
 from cnncli.train.prepare import Data, fit_constants
+from cnncli.train.setup import Setup
 from cnncli.train.state import TrainState
-from cnncli.train.validate import make_forward
+from cnncli.train.step import make_forward
 
 STEPS, BYTES = 64, 1 << 28  # of random data: batches at most, and how large they may get together
 FITTED = 256  # images that preprocessing is fitted on
@@ -62,29 +59,28 @@ def measure(loaded: Loaded, events: Events) -> dict[str, Any]:
         raise ConfigError.of(
             "expected one precision, got auto", "Try train.precision=bfloat16.", path="train.precision"
         )
-    place = placement(config.train.batch_size)
-    events.device(place.describe())
-    session = make_session(loaded)
+    setup = make_setup(loaded)
+    events.device(setup.place.describe())
     work = len(loaded.graph.nodes) + 4
     events.loading("compiling the step", 0, work)
-    state = session.first_state()
-    session.compiled(state, session.steps_per_call)
-    share = config.train.batch_size // place.mesh.devices.size  # of a batch, on one device
-    layers = _layers(session, state, share, lambda name, done: events.loading(f"timing {name}", 1 + done, work))
+    state = setup.init_state()
+    setup.compile(state)
+    share = config.train.batch_size // setup.place.mesh.devices.size  # of a batch, on one device
+    layers = _layers(setup, state, share, lambda name, done: events.loading(f"timing {name}", 1 + done, work))
     events.loading("timing prediction", work - 3, work)
-    predict = _predict_seconds(session, state)
+    predict = _predict_seconds(setup, state)
     events.loading("timing the step", work - 2, work)
-    step = median(step_seconds(session, state))
+    step = median(step_seconds(setup, state))
     events.loading("timing a matrix product", work - 1, work)
-    peak, call = _peak_flops(session.model.dtype), _seconds(jnp.negative, jnp.zeros(()))
+    peak, call = _peak_flops(setup.model.dtype), _seconds(jnp.negative, jnp.zeros(()))
     events.loading("timing", work, work)
     return {
         "name": config.name,
-        "device": place.describe(),
+        "device": setup.place.describe(),
         "batch_size": config.train.batch_size,
-        "precision": jnp.dtype(session.model.dtype).name,
+        "precision": jnp.dtype(setup.model.dtype).name,
         "kernels": kernels().name,
-        "compile_seconds": session.compile_seconds,
+        "compile_seconds": setup.compile_seconds,
         "step_ms": 1e3 * step,
         "images_per_second": {"train": config.train.batch_size / step, "predict": config.train.batch_size / predict},
         "peak_gflops": peak / 1e9,
@@ -104,8 +100,8 @@ def _layer_document(layer: LayerTime, step: float) -> dict[str, Any]:
     }
 
 
-def make_session(loaded: Loaded) -> Session:
-    """A training of ``loaded`` on random images, at its first step. Its run's folder is never made."""
+def make_setup(loaded: Loaded) -> Setup:
+    """A training of ``loaded`` on random images, at its first step."""
     config, graph = loaded.config, loaded.graph
     shape = stored_shape(config, graph)
     random = np.random.default_rng(config.seed)
@@ -119,7 +115,7 @@ def make_session(loaded: Loaded) -> Session:
     train = Split(images, random.integers(0, classes, count, np.int32))
     data = Data(Dataset(tuple(map(str, range(classes))), train), "", shape)
     constants = fit_constants(config, train.take(np.arange(min(count, FITTED))))
-    return Session(loaded, data, constants, placement(config.train.batch_size), Run(Path()))
+    return Setup(loaded, data, constants)
 
 
 def stored_shape(config: Config, graph: Graph) -> Shape:
@@ -134,33 +130,33 @@ def stored_shape(config: Config, graph: Graph) -> Shape:
     return graph.input_shape
 
 
-def step_seconds(session: Session, state: TrainState, repeats: int = REPEATS, least: float = REPEAT_SECONDS) -> Any:
+def step_seconds(setup: Setup, state: TrainState, repeats: int = REPEATS, least: float = REPEAT_SECONDS) -> Any:
     """Seconds of a step, once per repeat of about ``least`` seconds; ``state`` is used up."""
     for _ in range(2):  # the first warms up
         start = time.perf_counter()
-        state, *_ = session.advance(state, 0, 1)
-    steps = max(1, min(round(least / (time.perf_counter() - start)), session.per_epoch))
+        state, *_ = setup.advance(state, 0, 1)
+    steps = max(1, min(round(least / (time.perf_counter() - start)), setup.per_epoch))
     for _ in range(repeats):
         start = time.perf_counter()
-        state, *_ = session.advance(state, 0, steps)
+        state, *_ = setup.advance(state, 0, steps)
         yield (time.perf_counter() - start) / steps
 
 
-def _predict_seconds(session: Session, state: TrainState) -> float:
+def _predict_seconds(setup: Setup, state: TrainState) -> float:
     """Of a batch, through what ``cnn predict`` computes."""
-    loss = session.config.train.loss
-    forward = make_forward(session.config, session.model)
-    images = jax.device_put(session.data.dataset.train.images[: session.order.batch_size], session.place.batch)
+    loss = setup.config.train.loss
+    forward = make_forward(setup.config, setup.model)
+    images = jax.device_put(setup.data.dataset.train.images[: setup.order.batch_size], setup.place.batch)
 
     def run(weights: Any, constants: Any, images: Any) -> Any:
         return loss.probabilities(forward(weights, constants, images))
 
-    return _seconds(run, state.shipped, session.device_constants, images, budget=REPEATS * REPEAT_SECONDS)
+    return _seconds(run, state.eval_weights, setup.train_data.constants, images, budget=REPEATS * REPEAT_SECONDS)
 
 
-def _layers(session: Session, state: TrainState, size: int, progress: Callable[[str, int], None]) -> list[LayerTime]:
+def _layers(setup: Setup, state: TrainState, size: int, progress: Callable[[str, int], None]) -> list[LayerTime]:
     """Every layer of the training step, on one device and ``size`` images. Layers that are alike are timed once."""
-    graph, logits_of = session.model.graph, session.config.train.loss.logits_of
+    graph, logits_of = setup.model.graph, setup.config.train.loss.logits_of
     taught = _taught(graph)
     ends = {graph.output.name, *(head.end for head in graph.heads)}
     found: dict[Any, LayerTime] = {}
@@ -171,7 +167,7 @@ def _layers(session: Session, state: TrainState, size: int, progress: Callable[[
         by_input = not left_out and any(name in taught for name in node.inputs)
         alike = (repr(node.layer), node.in_shapes, by_input)
         if alike not in found:
-            found[alike] = _layer_time(node, state, size, session.model.dtype, by_input)
+            found[alike] = _layer_time(node, state, size, setup.model.dtype, by_input)
         each = found[alike]
         times.append(LayerTime(node.name, each.forward, each.backward, each.flops))
     return times
@@ -190,7 +186,7 @@ def _layer_time(node: Node, state: TrainState, size: int, dtype: Any, by_input: 
     """One layer by itself: its arithmetic, then the same with its gradients."""
     names = {name: f"{node.name}.{name}" for name in node.weights}
     params = {name: _one_device(state.params[full]) for name, full in names.items() if full in state.params}
-    kept = {name: _one_device(state.state[full]) for name, full in names.items() if full in state.state}
+    kept = {name: _one_device(state.model_state[full]) for name, full in names.items() if full in state.model_state}
     inputs = tuple(_random((size, *shape), dtype) for shape in node.in_shapes)
 
     def forward(params: Any, kept: Any, inputs: Any, key: Any) -> Any:

@@ -3,7 +3,6 @@
 import atexit
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -18,9 +17,6 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # many tests compile the same
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
-
-
-sys.path.insert(0, str(Path(__file__).parent / "helpers"))  # what several test modules share
 
 
 @pytest.fixture(scope="session")

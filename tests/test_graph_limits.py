@@ -7,8 +7,7 @@ from rich.console import Console
 
 from cnncli.config.load import load
 from cnncli.errors import ConfigError
-from cnncli.report.inspect import document
-from cnncli.report.tables import inspect_table
+from cnncli.report.inspect import document, rendered
 
 
 def test_repeats_inside_repeats_end(tmp_path):
@@ -33,10 +32,10 @@ train: {optimizer: {sgd: 0.1}}
     found = document(load(tmp_path / "deep.yaml"))
     assert len(found["layers"]) == 19_001
     console = Console(width=120, file=io.StringIO())
-    console.print(inspect_table(found))
+    console.print(rendered(found))
     lines = console.file.getvalue().splitlines()
     assert len(lines) < 1_010
     assert "18,001 more: --json has all" in lines[503]
     assert lines[502].startswith("repeat1.250.tanh1")
     assert lines[504].startswith("repeat1.9251.tanh1")
-    assert lines[-1].split() == ["total", "650", "640", "4.6", "MiB"]
+    assert lines[-2].split() == ["total", "650", "640", "4.6", "MiB"]

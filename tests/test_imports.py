@@ -88,10 +88,12 @@ HEAVY = {"jax", "jaxlib", "numpy", "optax", "scipy", "PIL", "matplotlib", "safet
 
 
 def loaded(*arguments: str, code: int = 0) -> set[str]:
-    """The top-level packages in memory after a command has run in a process of its own."""
+    """The top-level packages that a command, run in a process of its own, has loaded; without lazy ones that wait."""
     program = (
         "import sys, atexit; sys.argv = ['cnn', *sys.argv[1:]]\n"
-        "atexit.register(lambda: print('|', *{name.partition('.')[0] for name in sys.modules}))\n"
+        "loaded = lambda: {name.partition('.')[0] for name, module in sys.modules.items()\n"
+        "                  if type(module).__name__ != '_LazyModule'}\n"
+        "atexit.register(lambda: print('|', *loaded()))\n"
         "from cnncli.cli.main import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, cwd=ROOT)

@@ -12,14 +12,14 @@ import pytest
 import scipy.special
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from networks import jit, network
 from pydantic import TypeAdapter, ValidationError
 
 from cnncli.config.reader import read_value
 from cnncli.data.base import Dataset, Split
 from cnncli.losses import LOSSES, AnyLoss, BinaryCrossEntropy, CrossEntropy, Focal, Hinge, MeanSquaredError, RbfMap
-from cnncli.train.objective import Targets, make_objective
 from cnncli.train.prepare import class_weights
+from cnncli.train.step import Targets, make_loss_fn
+from tests.helpers.networks import jit, network
 
 B, C = 9, 5  # one shape throughout: each loss compiles once
 seeds = st.integers(0, 2**32 - 1)
@@ -233,7 +233,7 @@ def objective_of(folder, layers, train, weights=None):
     loaded, model = network(folder, layers, train)
     made = model.init(jax.random.key(1))
     classes = loaded.graph.output.shape[0]
-    objective = make_objective(loaded.config, model, classes, weights)
+    objective = make_loss_fn(loaded.config, model, classes, weights)
 
     def value(params, x, targets):
         return objective(params, made.state, x, targets, jax.random.key(0))

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,14 +13,12 @@ from cnncli.bundled import bundled_configs
 from cnncli.config.load import load
 from cnncli.data.base import Dataset, Split
 from cnncli.errors import MachineError
-from cnncli.memory import Need, need
-from cnncli.runs.directory import Run
-from cnncli.train import room
-from cnncli.train.devices import placement
+from cnncli.memory import Estimate, estimate
+from cnncli.train import resolve
 from cnncli.train.events import Events
-from cnncli.train.loop import Session
 from cnncli.train.prepare import Data, fit_constants
-from cnncli.train.start import checkpoint_bytes, resume, train
+from cnncli.train.setup import Setup
+from cnncli.train.trainer import resume, train
 
 FACTOR = 2  # within which the estimate is right; measured: 0.7 to 1.5
 
@@ -60,10 +58,10 @@ def test_the_estimate_is_within_its_factor_of_the_compiled_program(name, overrid
     loaded = load(bundled_configs()[name], overrides)
     data = data_for(loaded)
     constants = fit_constants(loaded.config, data.dataset.train)
-    place = placement(loaded.config.train.batch_size)
-    session = Session(loaded, data, constants, place, Run(Path()))
-    took = memory.program_bytes(session.compiled(session.first_state(), 1))
-    guess = room.need_of(loaded, data, checkpoint_bytes(loaded, constants), place).of(session.order.batch_size)
+    setup = Setup(loaded, data, constants)
+    setup.steps_per_call = 1
+    took = memory.program_bytes(setup.compile(setup.init_state()))
+    guess = setup.memory.of(setup.order.batch_size)
     assert took / FACTOR < guess < took * FACTOR
 
 
@@ -76,15 +74,16 @@ train: {optimizer: {sgd: 0.1}}
     graph = load(tmp_path / "x.yaml").graph
     params = 3 * 3 * 4 + 4 + 6 * 6 * 4 * 10 + 10
     numbers = 2 * 6 * 6 * 4 + 10  # conv, relu, fc
-    assert need(graph, 1000, 500) == Need(1000 + 500 + 4 * params, 4 * numbers + 4 * 64, 2000 + 500 + 4 * params)
-    assert need(graph, 1000, 500, number=2, devices=2).per_image == (2 * numbers + 4 * 64) // 2
+    expected = Estimate(1000 + 500 + 4 * params, 4 * numbers + 4 * 64, 2000 + 500 + 4 * params)
+    assert estimate(graph, 1000, 500) == expected
+    assert estimate(graph, 1000, 500, number=2, devices=2).per_image == (2 * numbers + 4 * 64) // 2
 
 
 @pytest.mark.parametrize(("free", "fits"), [(99, 0), (100, 0), (109, 0), (110, 1), (139, 2), (140, 4), (1000, 64)])
 def test_largest_is_a_power_of_two_that_fits(free, fits):
-    found = Need(100, 10).largest(free)
+    found = Estimate(100, 10).largest(free)
     assert found == fits
-    assert not found or Need(100, 10).of(found) <= free
+    assert not found or Estimate(100, 10).of(found) <= free
 
 
 @pytest.mark.parametrize(("fits", "images", "says"), [
@@ -97,9 +96,9 @@ def test_advice_is_always_less(fits, images, says):
 
 def test_what_evaluation_holds_counts():
     """With one image a step, reading the best checkpoint takes more than the training."""
-    assert Need(100, 10, 150).of(1) == 150
-    assert Need(100, 10, 150).of(10) == 200
-    assert memory.warning(Need(100, 10, 150), 1, 140).startswith("this needs about 150 bytes")
+    assert Estimate(100, 10, 150).of(1) == 150
+    assert Estimate(100, 10, 150).of(10) == 200
+    assert memory.warning(Estimate(100, 10, 150), 1, 140).startswith("this needs about 150 bytes")
 
 
 @pytest.mark.parametrize(
@@ -107,16 +106,16 @@ def test_what_evaluation_holds_counts():
 )
 def test_out_of_memory_in_words(error):
     says = r"out of memory with 64 images a step\. Try train\.batch_size=16"
-    with pytest.raises(MachineError, match=says), memory.told(Need(100, 10), 64, 300):
+    with pytest.raises(MachineError, match=says), memory.guard(Estimate(100, 10), 64, 300, print):
         raise error
 
 
 def test_other_errors_stay():
-    with pytest.raises(RuntimeError, match="INTERNAL"), memory.told(Need(1, 1), 64, 300):
+    with pytest.raises(RuntimeError, match="INTERNAL"), memory.guard(Estimate(1, 1), 64, 300, print):
         raise RuntimeError("INTERNAL: a bug")
 
 
-TINY = """\
+CONFIG = """\
 data: {source: digits}
 model: {input: [8, 8, 1], layers: [{conv: 2}, {fc: 10}, softmax]}
 train: {epochs: 1, batch_size: 1024, optimizer: {sgd: 0.001}}
@@ -125,7 +124,7 @@ train: {epochs: 1, batch_size: 1024, optimizer: {sgd: 0.001}}
 
 @pytest.fixture
 def tiny(tmp_path):
-    (tmp_path / "tiny.yaml").write_text(TINY)
+    (tmp_path / "tiny.yaml").write_text(CONFIG)
     return lambda *overrides: load(tmp_path / "tiny.yaml", overrides)
 
 
@@ -162,10 +161,10 @@ def test_auto_is_the_largest_power_of_two_recorded_and_used_by_resume(tiny, tmp_
 def test_auto_leaves_an_epoch_its_steps(tiny, monkeypatch, images, size):
     loaded, heard = tiny("train.batch_size=auto"), Heard()
     split = Split(np.zeros((images, 8, 8, 1), np.uint8), np.zeros(images, np.int32))
-    monkeypatch.setattr(room, "_program_bytes", lambda *_: 0)
+    monkeypatch.setattr(resolve, "_program_bytes", lambda setup: 0)
     monkeypatch.setattr(memory, "available_memory", lambda: 1 << 40)
     data = Data(Dataset(tuple(map(str, range(10))), split), "", (8, 8, 1))
-    assert room.settled(loaded, data, {}, 5000, heard).config.train.batch_size == size
+    assert resolve.resolve_batch_size(loaded, partial(Setup, data=data, constants={}), heard) == size
     assert f"{-(-images // size):,} steps an epoch" in heard.notes[0]
 
 
@@ -173,15 +172,15 @@ def test_auto_is_less_where_less_is_free_and_halved_where_the_program_takes_more
     loaded, heard = tiny("train.batch_size=auto"), Heard()
     data = data_for(loaded, 1299)
     monkeypatch.setattr(memory, "available_memory", lambda: 1_200_000)
-    monkeypatch.setattr(room, "_program_bytes", lambda loaded, *_: 1000 * loaded.config.train.batch_size)
-    monkeypatch.setattr(room, "EPOCH_STEPS", 1)
+    monkeypatch.setattr(resolve, "_program_bytes", lambda setup: 1000 * setup.config.train.batch_size)
+    monkeypatch.setattr(resolve, "EPOCH_STEPS", 1)
     may = memory.CPU_SHARE * 1_200_000
-    guess = room.need_of(loaded, data, 5000, placement(1)).largest(int(may))
+    guess = Setup(resolve.with_train(loaded, batch_size=1), data, {}).memory.largest(int(may))
     assert 64 <= guess < 1024
-    chosen = room.settled(loaded, data, {}, 5000, heard).config.train.batch_size
+    chosen = resolve.resolve_batch_size(loaded, partial(Setup, data=data, constants={}), heard)
     assert chosen == min(guess, 1 << int(may / 1000).bit_length() - 1)
-    monkeypatch.setattr(room, "_program_bytes", lambda loaded, *_: 5000 * loaded.config.train.batch_size)
-    assert room.settled(loaded, data, {}, 5000, heard).config.train.batch_size == 64
+    monkeypatch.setattr(resolve, "_program_bytes", lambda setup: 5000 * setup.config.train.batch_size)
+    assert resolve.resolve_batch_size(loaded, partial(Setup, data=data, constants={}), heard) == 64
     assert any(note.startswith("batch_size: 128 would take 0.6 MB") for note in heard.notes)
 
 

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import jit, network
 
 from cnncli.optimizers import Optimizers
-from cnncli.train.step import first_state, make_optimizer, make_run
+from cnncli.train.step import LearningRate, TrainData, init_state, init_weights, make_optimizer, make_train_steps
+from tests.helpers.networks import jit, network
 
 LAYERS = "[{fc: 3}, tanh, {fc: 2}, softmax]"
 STEPS, TOTAL = 5, 10
@@ -20,11 +20,11 @@ ROWS = random.integers(0, 12, (STEPS, 4)).astype(np.int32)
 def states(folder, train):
     """The state before and after each of ``STEPS`` steps, each step a call of its own."""
     loaded, model = network(folder, LAYERS, train)
-    optimizer = make_optimizer(loaded.config, model, per_epoch=3, total=TOTAL)
-    run = jit(make_run(loaded.config, model, optimizer, 2))
-    found = [first_state(loaded.config, model, optimizer)]
+    optimizer = make_optimizer(loaded.config, model, LearningRate(loaded.config.train, 3, TOTAL))
+    run = jit(make_train_steps(loaded.config, model, optimizer, 2))
+    found = [init_state(loaded.config, optimizer, init_weights(loaded.config, model))]
     for rows in ROWS:
-        found.append(run(found[-1], jnp.asarray(X), jnp.asarray(Y), {}, rows[None])[0])
+        found.append(run(found[-1], TrainData(jnp.asarray(X), jnp.asarray(Y), {}), rows[None])[0])
     return found
 
 
@@ -153,8 +153,8 @@ def test_ema_is_the_moving_average_of_the_weights_and_what_ships(tmp_path):
             average[name] = 0.8 * average[name] + 0.2 * np.asarray(state.params[name])
             np.testing.assert_allclose(state.ema[name], average[name], rtol=1e-5, atol=1e-7)
             np.testing.assert_array_equal(state.params[name], other.params[name])  # it does not feed back
-        assert state.shipped.params is state.ema
-        assert other.shipped.params is other.params
+        assert state.eval_weights.params is state.ema_params
+        assert other.eval_weights.params is other.params
 
 
 def test_decay_touches_kernels_only(tmp_path):
@@ -167,9 +167,10 @@ def test_decay_touches_kernels_only(tmp_path):
 def test_one_call_of_many_steps_is_many_calls_of_one(tmp_path):
     found = states(tmp_path, "optimizer: {sgd: {lr: 0.5, momentum: 0.9}}, schedule: cosine")
     loaded, model = network(tmp_path, LAYERS, "optimizer: {sgd: {lr: 0.5, momentum: 0.9}}, schedule: cosine")
-    optimizer = make_optimizer(loaded.config, model, per_epoch=3, total=TOTAL)
-    run = jit(make_run(loaded.config, model, optimizer, 2))
-    end, out = run(first_state(loaded.config, model, optimizer), jnp.asarray(X), jnp.asarray(Y), {}, ROWS)
+    optimizer = make_optimizer(loaded.config, model, LearningRate(loaded.config.train, 3, TOTAL))
+    run = jit(make_train_steps(loaded.config, model, optimizer, 2))
+    state = init_state(loaded.config, optimizer, init_weights(loaded.config, model))
+    end, out = run(state, TrainData(jnp.asarray(X), jnp.asarray(Y), {}), ROWS)
     assert out["loss"].shape == out["correct"].shape == (STEPS,)
     assert end.step == STEPS
     for name, array in end.params.items():

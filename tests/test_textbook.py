@@ -9,7 +9,7 @@ from cnncli.bundled import bundled_configs
 from cnncli.config.load import load
 from cnncli.runs.directory import Run
 from cnncli.train.events import Events
-from cnncli.train.start import train
+from cnncli.train.trainer import train
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMED = sorted(set(re.findall(r"`(test_textbook_\w+)`", (ROOT / "README.md").read_text(encoding="utf-8"))))

@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from networks import network
 from rich.console import Console
 
 from cnncli import timing
 from cnncli.bundled import bundled_configs
 from cnncli.config.load import load
-from cnncli.report.timing import summary, time_legend, time_table
+from cnncli.report.timing import rendered
 from cnncli.train.events import Events
+from tests.helpers.networks import network
 
 PROMISED = {"images_per_second", "step_ms", "compile_seconds", "kernels", "precision", "layers"}
 BRANCHED = """[{conv: {filters: 4, kernel: 3, trainable: false}}, {conv: 4, name: first},
@@ -80,7 +80,7 @@ def test_the_table_has_a_row_per_layer_at_any_width(branched):
     graph, document, _ = branched
     for width in (20, 100):
         file = io.StringIO()
-        Console(file=file, width=width).print(summary(document), time_table(document), time_legend(document))
+        Console(file=file, width=width).print(rendered(document))
     text = file.getvalue()
     assert all(any(line.startswith(node.name) for line in text.splitlines()) for node in graph.nodes)
     assert "timed alone" in text

@@ -1,4 +1,4 @@
-"""The commands of ``cnn``. Nothing heavy is imported before one of them runs."""
+"""The commands of ``cnn``. Each file of this folder that is named for a command holds it; heavy modules load later."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Annotated
 
 import typer
 
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plugins costs 15 ms
-
 from cnncli import __version__
-from cnncli.cli import check, look, use
-from cnncli.cli.train import train
+from cnncli.cli import data, doctor, eval, init, inspect, layers, predict, schema, time, train
 from cnncli.errors import MachineError
 from cnncli.machine import require_address_space
 
-STARTS_JAX = ("train", "eval", "predict", "data", "time", "doctor")  # the commands that do
+COMMANDS = {"train": train, "eval": eval, "predict": predict, "inspect": inspect, "data": data, "time": time,
+            "layers": layers, "init": init, "schema": schema, "doctor": doctor}  # fmt: skip
+WITH_OVERRIDES = ("train", "inspect", "data", "time")
+WITH_JAX = ("train", "eval", "predict", "data", "time", "doctor")
 
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plugins costs 15 ms
 app = typer.Typer(
     name="cnn",
     help="Convolutional networks from a YAML file: check, train, evaluate, explain.\n\n"
@@ -28,45 +29,34 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    train,
-    use.eval_,
-    use.predict,
-    look.inspect,
-    look.data,
-    look.time,
-    look.layers,
-    look.init,
-    look.schema,
-    check.doctor,
-):
-    # Given as it is, a line of help is never cut off.
-    short = (command.__doc__ or "").partition("\n")[0]
-    # `--epochs 3` reaches the command, which knows the line to type instead.
-    settings = {"ignore_unknown_options": command in (train, look.inspect, look.data, look.time)}
-    app.command(command.__name__.rstrip("_"), short_help=short, context_settings=settings)(command)
+for name, module in COMMANDS.items():
+    # Typer cuts a docstring's first line off, but not a short_help.
+    short_help = (module.command.__doc__ or "").partition("\n")[0]
+    # `--epochs 3` reaches the command, whose error names the override to type instead.
+    settings = {"ignore_unknown_options": name in WITH_OVERRIDES}
+    app.command(name, short_help=short_help, context_settings=settings)(module.command)
 
 
-def _version(value: bool) -> None:
+def _print_version(value: bool) -> None:
     if value:
         print(f"cnn {__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def _options(
+def _before_every_command(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     _require_environment()
-    if context.invoked_subcommand in STARTS_JAX:
+    if context.invoked_subcommand in WITH_JAX:
         require_address_space()
 
 
 def _require_environment() -> None:
-    """MachineError (exit 4) where every command would end in a bug, sooner or later."""
+    """MachineError where every command would fail sooner or later."""
     if sys.flags.optimize > 1:
         what = "PYTHONOPTIMIZE=2 (or -OO) takes away the docstrings that are the reference"
         raise MachineError.of(what, "Unset it, or set it to 1.")

@@ -1,4 +1,4 @@
-"""Where ``cnn`` begins. Here is imported only what listening to Ctrl-C takes; all else while it is listened to."""
+"""The entry point of ``cnn``. It handles Ctrl-C before it imports anything large."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ import sys
 from contextlib import suppress
 from types import FrameType
 
+from cnncli.lazy import lazy_imports
+
+with lazy_imports():
+    from cnncli.cli import process
+
 SHOW_CURSOR = b"\x1b[?25h"
 
 
 def main() -> None:
-    """Run ``cnn`` and leave with its exit code."""
+    """Run ``cnn`` and exit with its code."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _end)
-    from cnncli.cli.process import run
-
-    sys.exit(run())
+        signal.signal(signal.SIGINT, _exit)
+    sys.exit(process.run())
 
 
-def _end(signum: int, frame: FrameType | None) -> None:
-    """Leave at once: KeyboardInterrupt in the middle of an import may turn into any other error."""
+def _exit(signum: int, frame: FrameType | None) -> None:
+    """Exit at once: KeyboardInterrupt in the middle of an import may turn into any other error."""
     with suppress(OSError):
         if os.isatty(1):
-            os.write(1, SHOW_CURSOR)  # a bar may have hidden it
+            # A progress bar may have hidden the cursor.
+            os.write(1, SHOW_CURSOR)
         os.write(2, b"interrupted\n")
     os._exit(128 + signum)

@@ -1,4 +1,4 @@
-"""Running a command: its streams, and how an error leaves the process."""
+"""Runs a command: its streams, its errors in words, its exit code."""
 
 from __future__ import annotations
 
@@ -8,53 +8,57 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
 from typing import Any
 
 import typer
 
 from cnncli import __version__
-from cnncli.cli.output import open_streams, print_json
+from cnncli.cli.streams import open_streams
 from cnncli.errors import CnnError, MachineError, Place, Problem, printable, ran_out_of_memory
+from cnncli.lazy import lazy_imports
 
-ISSUES = "Please report it with the file above."
-UsageError: Any = typer.BadParameter.__base__  # Typer exports only some of its kinds
+with lazy_imports():
+    from cnncli import json_text
+    from cnncli.cli import app
+
+UsageError: Any = typer.BadParameter.__base__  # the base of Typer's usage errors, which it does not export
 
 
 def run() -> int:
-    """Run the command that was typed; its exit code. Errors of the user's are told in words; ours leave a log."""
-    gc.set_threshold(100_000)  # starting makes half a million objects that stay: looking through them takes 40 ms,
-    atexit.register(gc.freeze)  # and a last time when leaving as much again
-    output = open_streams()
-    from cnncli.cli.app import app
-
-    code = _exit_code(lambda: app(prog_name="cnn", standalone_mode=False))
-    # What is left is JAX's own cleaning up: it would answer Ctrl-C with a traceback.
+    """Run the command that was typed; its exit code. An error of the user's is printed; one of ours leaves a log."""
+    # Starting makes half a million objects that stay. To collect garbage among them takes 40 ms, and again at the end.
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
+    stdout = open_streams()
+    code = _run_command()
+    # What is left is JAX's own cleaning up, which would answer Ctrl-C with a traceback.
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
-    if output is not None:
+    if stdout is not None:
         sys.stdout.flush()
-        is_log = sys.argv[1:2] == ["train"] and "--json" not in sys.argv
-        if output.refused and not code and not is_log:
-            return _say(MachineError.of(f"cannot be written: {output.refused.strerror}", place=Place("stdout")))
+        only_progress = sys.argv[1:2] == ["train"] and "--json" not in sys.argv
+        if stdout.refused and not code and not only_progress:
+            return _print_errors(
+                MachineError.of(f"cannot be written: {stdout.refused.strerror}", place=Place("stdout"))
+            )
     return code
 
 
-def _exit_code(action: Callable[[], int | None]) -> int:
+def _run_command() -> int:
     try:
-        return action() or 0
+        return app.app(prog_name="cnn", standalone_mode=False) or 0
     except UsageError as error:
         error.show()
-        _say_json(error.exit_code, [Problem(error.format_message())])
+        _print_json(error.exit_code, [Problem(error.format_message())])
         return error.exit_code
     except CnnError as error:
-        return _say(error)
-    except Exception as error:  # the last line of defence: a bug of ours must not look like the user's
-        refused = _refused(error)
-        return _say(refused) if refused else _bug(error)
+        return _print_errors(error)
+    except Exception as error:  # a bug of ours must not look like an error of the user's
+        refused = _error_of_machine(error)
+        return _print_errors(refused) if refused else _log_bug(error)
 
 
-def _refused(error: Exception) -> CnnError | None:
-    """What the machine refused, where no nearer place has put it in words."""
+def _error_of_machine(error: Exception) -> CnnError | None:
+    """The error in words if the machine refused something and nothing nearer has caught it."""
     if ran_out_of_memory(error):
         return MachineError.of("out of memory", "Less is taken by a smaller train.batch_size, or smaller images.")
     if isinstance(error, OSError) and error.filename:
@@ -65,29 +69,33 @@ def _refused(error: Exception) -> CnnError | None:
     return None
 
 
-def _say(error: CnnError) -> int:
+def _print_errors(error: CnnError) -> int:
     for problem in error.problems:
         print(f"error: {problem}", file=sys.stderr)
-    if os.environ.get("CNN_DEBUG"):
-        traceback.print_exc()
-    _say_json(error.exit_code, error.problems)
+    _print_traceback()
+    _print_json(error.exit_code, error.problems)
     return error.exit_code
 
 
-def _say_json(code: int, problems: list[Problem]) -> None:
-    """The same for a script that asked for JSON."""
-    if "--json" in sys.argv:
-        print_json({"exit_code": code, "errors": [problem.document() for problem in problems]})
-
-
-def _bug(error: Exception) -> int:
-    import tempfile
+def _log_bug(error: Exception) -> int:
+    import tempfile  # takes 10 ms
 
     with tempfile.NamedTemporaryFile("w", prefix="cnn-", suffix=".log", delete=False, encoding="utf-8") as log:
         log.write(printable(f"cnn {__version__} {sys.argv[1:]}") + f"\n{traceback.format_exc()}")
-    summary = printable(f"{type(error).__name__}: {error}")[:300]
-    print(f"error: cnn has a bug: {summary}\nThe details are in {log.name}. {ISSUES}", file=sys.stderr)
+    message = "cnn has a bug: " + printable(f"{type(error).__name__}: {error}")[:300]
+    hint = f"The details are in {log.name}. Please report it with the file above."
+    print(f"error: {message}\n{hint}", file=sys.stderr)
+    _print_traceback()
+    _print_json(CnnError.exit_code, [Problem(message, hint=hint)])
+    return CnnError.exit_code
+
+
+def _print_traceback() -> None:
     if os.environ.get("CNN_DEBUG"):
         traceback.print_exc()
-    _say_json(70, [Problem(f"cnn has a bug: {summary}", hint=f"The details are in {log.name}. {ISSUES}")])
-    return 70
+
+
+def _print_json(code: int, problems: list[Problem]) -> None:
+    """Print the errors on stdout too, for a script that asked for JSON."""
+    if "--json" in sys.argv:
+        print(json_text.json_text({"exit_code": code, "errors": [problem.document() for problem in problems]}))

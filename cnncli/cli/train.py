@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnncli.cli.arguments import config_and_overrides, require_overrides
-from cnncli.cli.output import JsonOption, next_line, print_json
+from cnncli.cli.arguments import load_config, require_overrides
+from cnncli.cli.options import JsonOption
 from cnncli.errors import printable
+from cnncli.lazy import lazy_imports
+
+with lazy_imports():
+    from cnncli.report import console, plots, training
+    from cnncli.runs import directory, files
+    from cnncli.train import interrupts, trainer
 
 if TYPE_CHECKING:
-    from cnncli.train.events import Events, Outcome
+    from rich.console import Console
+
+    from cnncli.train.events import Events
 
 
-def train(
+def command(
     arguments: Annotated[
         list[str] | None,
         typer.Argument(metavar="[CONFIG] [KEY=VALUE ...]", help="A YAML file, then overrides like train.epochs=3.",
@@ -31,56 +40,42 @@ def train(
     json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Train a network; metrics and checkpoints go under runs/."""
-    from cnncli.bundled import find_config
-    from cnncli.config.load import load
-
-    given = [*(arguments or []), *(["train.watch=true"] if watch else [])]
-    loaded = None
+    words = [*(arguments or []), *(["train.watch=true"] if watch else [])]
     if resume is None:
-        config, overrides = config_and_overrides(given, "Write cnn train CONFIG.yaml, or cnn train --resume RUN.")
-        loaded = load(find_config(config), overrides)  # before JAX: errors are quick
+        _, loaded = load_config(words, "Write cnn train CONFIG.yaml, or cnn train --resume RUN.")
     else:
-        require_overrides(given)
-    from cnncli.train import start
+        require_overrides(words)
+    output = console.make_console(stderr=json or quiet)
+    with _progress(output, quiet) as events:
+        if resume is None:
+            outcome = trainer.train(loaded, Path(runs), events)
+        else:
+            outcome = trainer.resume(Path(resume), words, events)
+    run = directory.Run(outcome.run)
+    with files.writing(run.folder):
+        plots.curves(run)
+    if json:
+        console.print_json(outcome.document())
+    elif quiet:
+        print(printable(str(run.folder)))
+    if not quiet:
+        output.print(printable(f"curves  {run.plots / 'curves.png'}"))
+        output.print(console.next_line("eval", run.folder))
 
-    if loaded is None:
-        _run(lambda events: start.resume(Path(resume or ""), given, events), quiet, json)
-    else:
-        _run(lambda events: start.train(loaded, Path(runs), events), quiet, json)
 
-
-def _run(action: Callable[[Events], Outcome], quiet: bool, json: bool) -> None:
-    """Train with a console that listens, then draw the curves and name the next command."""
-    from cnncli.report.console import make_console
-    from cnncli.report.training import NotesConsole, TrainingConsole
-    from cnncli.train.signals import Interrupted
-
-    console = make_console(stderr=json or quiet)
-    events = NotesConsole(console) if quiet else TrainingConsole(console)
+@contextmanager
+def _progress(output: Console, quiet: bool) -> Iterator[Events]:
+    """Print what training reports; after an interruption, the next command."""
+    events = training.NotesConsole(output) if quiet else training.TrainingConsole(output)
     try:
-        outcome = action(events)
-    except Interrupted as wish:
+        yield events
+    except interrupts.Interrupted as stop:
         events.close()
         if events.run is None:
-            console.print(f"stopped ({wish}) before the run began")
+            output.print(f"stopped ({stop}) before the run began")
         else:
-            console.print(f"stopped ({wish}); everything up to here is saved")
-            command = ("eval",) if wish.trained else ("train", "--resume")
-            console.print(next_line(*command, str(events.run)))
-        raise typer.Exit(wish.exit_code) from None
+            output.print(f"stopped ({stop}); everything up to here is saved")
+            output.print(console.next_line(*(("eval",) if stop.trained else ("train", "--resume")), events.run))
+        raise typer.Exit(stop.exit_code) from None
     finally:
         events.close()
-    from cnncli.report.plots import curves
-    from cnncli.runs.directory import Run
-    from cnncli.runs.files import writing
-
-    with writing(outcome.run):
-        curves(Run(outcome.run))
-    if json:
-        print_json(outcome.document())
-    elif quiet:
-        print(printable(str(outcome.run)))
-    if quiet:
-        return
-    console.print(printable(f"curves  {Run(outcome.run).plots / 'curves.png'}"))
-    console.print(next_line("eval", str(outcome.run)))

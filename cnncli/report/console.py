@@ -1,49 +1,67 @@
-"""Consoles: plain where there is no terminal, no colour where none is wanted, names from files never markup."""
+"""What commands print with. Text from files is never markup; without a terminal, lines are not folded."""
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from cnncli.errors import printable
+from cnncli.json_text import json_text
 
-WIDE = 120  # columns when the output is a file or a pipe
+WIDTH = 120  # columns of a file or a pipe
 
 
 def make_console(stderr: bool = False) -> Console:
     """A console on stdout, or on stderr where stdout carries JSON."""
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else WIDE
+    width = None if stream.isatty() else WIDTH
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=not stream.isatty())
 
 
-def bytes_text(count: float) -> str:
-    """1536 -> ``1.5 KiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return ""
-
-
-def count_text(count: int) -> str:
-    """Exact up to a million, then ``4.09 G``."""
-    for power, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
-        if count >= power:
-            return f"{count / power:.2f} {unit}"
-    return f"{count:,}"
-
-
-def seconds_text(seconds: float) -> str:
-    """9.84 -> ``9.8s``, 75 -> ``1m15s``, 4000 -> ``1h07m``."""
-    if seconds < 59.95:
-        return f"{seconds:.1f}s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
-
-
 def dim(text: str) -> Text:
-    """Text in the background, control characters neutralised: paths are part of it."""
+    """Dimmed text. Control characters, which a path may hold, are escaped."""
     return Text(printable(text), style="dim")
+
+
+def note(text: str) -> Text:
+    """A line that the user should notice."""
+    return Text(f"note: {printable(text)}", style="yellow")
+
+
+def result(text: str) -> Text:
+    """The line that the user waited for."""
+    return Text(text, style="bold green")
+
+
+def next_line(*words: str | Path) -> Text:
+    """``next    cnn WORD ...``: the command to type next, quoted as a shell needs it."""
+    return dim(f"next    {shlex.join(('cnn', *map(str, words)))}")
+
+
+def show(document: object, json: bool, *parts: RenderableType, next: tuple[str | Path, ...]) -> None:
+    """Print a command's result on stdout: the document as JSON, or else its parts and the next command."""
+    if json:
+        print_json(document)
+        return
+    console = make_console()
+    for part in (*parts, next_line(*next)):
+        console.print(part)
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document on stdout."""
+    print(json_text(document))
+
+
+def print_json_list(documents: Iterable[object]) -> None:
+    """Print one JSON document on stdout, a list of which one item is in memory at a time."""
+    start = "["
+    for document in documents:
+        print(start + json_text(document), end="")
+        start = ", "
+    print("[]" if start == "[" else "]")

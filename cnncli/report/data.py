@@ -1,45 +1,47 @@
-"""``cnn data``: how many images of what, and what the network sees of them."""
+"""``cnn data``: how many examples of each class, and a picture of what the network gets of them."""
 
 from __future__ import annotations
 
-import io
 import textwrap
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import RenderableType
 from rich.text import Text
 
 from cnncli.config.schema import Config
 from cnncli.data import augment
+from cnncli.data.base import SPLITS
 from cnncli.data.preprocess import Constants, apply_values, invert_values
 from cnncli.errors import ConfigError, Place, printable
-from cnncli.report.tables import table
-from cnncli.runs.files import replace_file
+from cnncli.report import plots
+from cnncli.report.tables import make_table
 from cnncli.train.prepare import Data
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWN, MOST_POINTS = 10, 2_000
+EXAMPLES, MAX_POINTS = 10, 2_000
+STAGES = ("stored", "augmented", "network's input")
 FORMATS = (".png", ".svg", ".pdf", ".jpg", ".webp")
 
 
 def counts(data: Data) -> dict[str, Any]:
-    """Images of every class in every split."""
-    dataset = data.dataset
-    splits = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
-    tallies = {
-        name: np.bincount(split.labels, minlength=len(dataset.classes)) for name, split in splits.items() if split
+    """Number of examples of every class in every split: train, val, test."""
+    classes, splits = data.dataset.classes, data.dataset.splits
+    totals = {
+        name: np.bincount(splits[name].labels, minlength=len(classes)) for name in reversed(SPLITS) if name in splits
     }
     return {
         "image_shape": list(data.image_shape),
-        "splits": {name: int(tally.sum()) for name, tally in tallies.items()},
-        "classes": [{"class": name} | {split: int(tally[i]) for split, tally in tallies.items()}
-                    for i, name in enumerate(dataset.classes)],
+        "splits": {name: int(total.sum()) for name, total in totals.items()},
+        "classes": [{"class": name} | {split: int(total[i]) for split, total in totals.items()}
+                    for i, name in enumerate(classes)],
         "sha256": data.fingerprint,
     }  # fmt: skip
 
@@ -47,16 +49,16 @@ def counts(data: Data) -> dict[str, Any]:
 def counts_table(document: dict[str, Any]) -> RenderableType:
     """A row per class."""
     splits = list(document["splits"])
-    made = table("class", *splits)
+    table = make_table("class", *splits)
     for row in document["classes"]:
-        made.add_row(Text(printable(row["class"])), *(f"{row[split]:,}" for split in splits))
-    made.add_section()
-    made.add_row("all", *(f"{document['splits'][split]:,}" for split in splits))
-    return made
+        table.add_row(Text(printable(row["class"])), *(f"{row[split]:,}" for split in splits))
+    table.add_section()
+    table.add_row("all", *(f"{document['splits'][split]:,}" for split in splits))
+    return table
 
 
 def picture_path(out: str | None, name: str) -> Path:
-    """Where the picture goes. ConfigError (exit 2) where that is no name of a picture."""
+    """Where the picture is written. ConfigError if it is not the name of a picture."""
     default = f"{name}-data.png"
     path = Path(out) if out else Path("runs", default)
     path = path / default if path.is_dir() else path.with_name(f"{path.name}.png") if not path.suffix else path
@@ -67,75 +69,63 @@ def picture_path(out: str | None, name: str) -> Path:
 
 
 def draw(config: Config, data: Data, constants: Constants, path: Path) -> None:
-    """A picture: training examples as stored, augmented, and as the network gets them.
+    """Draw training examples as stored, augmented, and as the network gets them.
 
-    Images of a batch are shown as images, examples of one or two numbers as points, others as lines.
+    Images are drawn as images, examples of one or two numbers as points, others as lines.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    train, classes = data.dataset.train, data.dataset.classes
+    train = data.dataset.train
     images, points = train.images.ndim == 4, train.images.ndim == 2 and train.images.shape[1] <= 2
-    rows = np.random.default_rng((config.seed, 0)).permutation(len(train))[: MOST_POINTS if points else SHOWN]
+    rows = np.random.default_rng((config.seed, 0)).permutation(len(train))[: MAX_POINTS if points else EXAMPLES]
     stored, labels = train.images[rows], train.labels[rows]
-    seen, back = _seen(config, constants, stored)
-    names = [printable(name)[:14] for name in classes]
-    figure = Figure(layout="constrained")
-    FigureCanvasAgg(figure)
-    if points:
-        _points(figure, {"stored": stored, "augmented": back, "network's input": seen}, labels, names)
-    else:
-        captions = [names[label] for label in labels]
-        ranges = [f"{each.min():.2g} .. {each.max():.2g}" for each in seen]
-        shown = (_picture(stored), _picture(back), _stretched(seen)) if images else (stored, back, seen)
-        _grid(figure, list(zip(("stored", "augmented", "network's input"), shown, (captions, (), ranges), strict=True)))
-    title = f"{config.name}: training {'images' if images else 'examples'} before and after"
-    figure.suptitle(textwrap.fill(title, round(8 * figure.get_figwidth())), parse_math=False)
-    file = io.BytesIO()
-    with warnings.catch_warnings():  # a script that the font lacks is drawn as boxes
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
-        figure.savefig(file, format=path.suffix[1:].lower(), dpi=110)
+    seen, augmented = _network_input(config, constants, stored)
+    names = [printable(name)[:14] for name in data.dataset.classes]
+    width, height = (3.4 * len(STAGES), 3.4) if points else (max(1.3 * len(rows), 4), 1.6 * len(STAGES) + 0.6)
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, file.getvalue())
+    with warnings.catch_warnings(), plots.picture(path, width, height, dpi=110) as figure:
+        # Characters that the font lacks are drawn as boxes.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        if points:
+            _points(figure, (stored, augmented, seen), labels, names)
+        else:
+            captions = [names[label] for label in labels], (), [f"{x.min():.2g} .. {x.max():.2g}" for x in seen]
+            shown = (_picture(stored), _picture(augmented), _stretched(seen)) if images else (stored, augmented, seen)
+            _grid(figure, shown, captions)
+        title = f"{config.name}: training {'images' if images else 'examples'} before and after"
+        figure.suptitle(textwrap.fill(title, round(8 * width)), parse_math=False)
 
 
-def _seen(config: Config, constants: Constants, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the network gets of stored examples once augmented, and that in values of pictures again."""
-    import jax
-    import jax.numpy as jnp
-
+def _network_input(config: Config, constants: Constants, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the network gets of augmented examples, and the same without its value steps: as stored ones."""
     key, images = jax.random.key(config.seed), jnp.asarray(stored, jnp.float32)
     x = augment.augment(config.data.augment, constants, key, images)[0]
     seen = np.asarray(apply_values(config.data.preprocess, constants, x))
     return seen, np.asarray(invert_values(config.data.preprocess, constants, seen))
 
 
-def _points(figure: Figure, stages: dict[str, np.ndarray], labels: np.ndarray, names: Sequence[str]) -> None:
-    """Each stage's points (N, 1 or 2), coloured by class; a single number lies on its class's height."""
-    figure.set_size_inches(3.4 * len(stages), 3.4)
-    for axis, (stage, x) in zip(figure.subplots(1, len(stages)), stages.items(), strict=True):
-        for label in np.unique(labels)[:SHOWN]:
+def _points(figure: Figure, stages: Sequence[np.ndarray], labels: np.ndarray, names: Sequence[str]) -> None:
+    """Each stage's points (N, 1 or 2), coloured by class; a single number is drawn at the height of its class."""
+    for axis, title, x in zip(figure.subplots(1, len(STAGES)), STAGES, stages, strict=True):
+        for label in np.unique(labels)[:EXAMPLES]:
             of = x[labels == label]
             axis.scatter(of[:, 0], of[:, 1] if x.shape[1] == 2 else np.full(len(of), label), s=24, label=names[label])
-        axis.set_title(stage, fontsize=9)
+        axis.set_title(title, fontsize=9)
     axis.legend(fontsize=8)
 
 
-def _grid(figure: Figure, stages: Sequence[tuple[str, np.ndarray, Sequence[str]]]) -> None:
+def _grid(figure: Figure, stages: Sequence[np.ndarray], captions: Sequence[Sequence[str]]) -> None:
     """A row for each stage: its examples (N, H, W, C) as images, others as lines, and their captions."""
-    columns = len(stages[0][1])
-    figure.set_size_inches(max(1.3 * columns, 4), 1.6 * len(stages) + 0.6)
-    axes = figure.subplots(len(stages), columns, squeeze=False)
-    for line, (stage, examples, captions) in zip(axes, stages, strict=True):
-        for index, (axis, example) in enumerate(zip(line, examples, strict=True)):
+    axes = figure.subplots(len(STAGES), len(stages[0]), squeeze=False)
+    for row, title, examples, texts in zip(axes, STAGES, stages, captions, strict=True):
+        row[0].set_ylabel(title, fontsize=8)
+        for index, (axis, example) in enumerate(zip(row, examples, strict=True)):
             axis.set(xticks=[], yticks=[])
             if example.ndim == 3:
                 axis.imshow(example[..., 0] if example.shape[2] == 1 else example, cmap="gray", vmin=0, vmax=255)
             else:
                 axis.plot(example, linewidth=0.8)
-            if captions:
-                axis.set_title(captions[index], fontsize=8, parse_math=False)  # a class may be called $x
-        line[0].set_ylabel(stage, fontsize=8)
+            if texts:
+                # Without mathematics: a class may be called $x.
+                axis.set_title(texts[index], fontsize=8, parse_math=False)
 
 
 def _picture(images: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pictures: curves of a run, batches as the network sees them."""
+"""Pictures, drawn with matplotlib: of any kind, and the curves of a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def picture(path: Path, width: float, height: float, dpi: int = 120) -> Iterator[Figure]:
     """A figure of ``width`` x ``height`` inches, saved to ``path`` at the end of the block.
 
-    Drawn by Agg in matplotlib's own style: neither pyplot's state nor the user's settings have a say.
+    Neither pyplot's state nor the user's settings of matplotlib change it.
     """
     _import_matplotlib()
     import matplotlib
@@ -38,14 +38,14 @@ def picture(path: Path, width: float, height: float, dpi: int = 120) -> Iterator
 
 
 def _import_matplotlib() -> None:
-    """Import matplotlib without MPLBACKEND and any matplotlibrc: one that it refuses would end the import."""
-    found = find_spec("matplotlib") if "matplotlib" not in sys.modules else None
-    if found is None or not found.submodule_search_locations:
+    """Import matplotlib without the user's MPLBACKEND and matplotlibrc: the import would fail if they are invalid."""
+    spec = find_spec("matplotlib") if "matplotlib" not in sys.modules else None
+    if spec is None or not spec.submodule_search_locations:
         return
     backend = os.environ.pop("MPLBACKEND", None)
     here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
-    # The first matplotlibrc looked for is the one in the working folder: let it be the package's own.
-    os.chdir(Path(found.submodule_search_locations[0]) / "mpl-data")
+    # A matplotlibrc in the working folder goes first: the folder is that of matplotlib's own one meanwhile.
+    os.chdir(Path(spec.submodule_search_locations[0]) / "mpl-data")
     try:
         import matplotlib  # noqa: F401
     finally:
@@ -56,49 +56,25 @@ def _import_matplotlib() -> None:
 
 
 def curves(run: Run) -> Path | None:
-    """plots/curves.png: loss, accuracy and learning rate over the epochs; None before the first epoch ends."""
+    """Draw loss, accuracy and learning rate by epoch into plots/curves.png; None before the first epoch ends."""
     lines = run.metric_lines()
     epochs = [line for line in lines if line["kind"] == "epoch"]
+    steps = [line for line in lines if line["kind"] == "steps"]
     if not epochs:
         return None
-    path = run.plots / "curves.png"
-    per_epoch = epochs[-1]["step"] / epochs[-1]["epoch"]
-    steps = [line for line in lines if line["kind"] == "steps"]
+    path, x = run.plots / "curves.png", [line["epoch"] for line in epochs]
     with picture(path, 4.2 * 3, 3.4) as figure:
-        loss, accuracy, rate = figure.subplots(1, 3)
+        loss, accuracy, lr = figure.subplots(1, 3)
         if steps:
-            x = [line["step"] / per_epoch for line in steps]
-            label = f"training, every {steps[0]['step']} steps"
-            loss.plot(x, [line["loss"] for line in steps], color="0.8", lw=1, label=label)
-        for axis, figure_name in ((loss, "loss"), (accuracy, "accuracy")):
-            x = [line["epoch"] for line in epochs]
-            axis.plot(x, [line["train"][figure_name] for line in epochs], "o-", ms=3, label="training")
-            val = [(line["epoch"], line["val"][figure_name]) for line in epochs if line["val"]]
-            if val:
-                axis.plot(*zip(*val, strict=True), "o-", ms=3, label="validation")
-            axis.set(title=figure_name, xlabel="epoch")
+            per_epoch = epochs[-1]["step"] / epochs[-1]["epoch"]
+            fractions, losses = [line["step"] / per_epoch for line in steps], [line["loss"] for line in steps]
+            loss.plot(fractions, losses, color="0.8", lw=1, label=f"training, every {steps[0]['step']} steps")
+        for axis, metric in ((loss, "loss"), (accuracy, "accuracy")):
+            axis.plot(x, [line["train"][metric] for line in epochs], "o-", ms=3, label="training")
+            if validated := [(line["epoch"], line["val"][metric]) for line in epochs if line["val"]]:
+                axis.plot(*zip(*validated, strict=True), "o-", ms=3, label="validation")
+            axis.set(title=metric, xlabel="epoch")
             axis.legend()
-        rate.plot([line["epoch"] for line in epochs], [line["lr"] for line in epochs], "o-", ms=3)
-        rate.set(title="learning rate", xlabel="epoch")
-    return path
-
-
-def grid(rows: list[tuple[str, Any, list[str]]], path: Path, title: str) -> Path:
-    """A picture of images: each row a name, images (N, H, W, C) uint8 and a caption per image."""
-    columns = max(len(captions) for _, _, captions in rows)
-    with picture(path, 1.3 * columns, 1.6 * len(rows) + 0.6, dpi=110) as figure:
-        figure.suptitle(title, parse_math=False)
-        axes = figure.subplots(len(rows), columns, squeeze=False)
-        for line, (name, images, captions) in zip(axes, rows, strict=True):
-            for index, axis in enumerate(line):
-                axis.set_xticks([])
-                axis.set_yticks([])
-                if index >= len(captions):
-                    axis.set_axis_off()
-                    continue
-                image = images[index]
-                grey = image.shape[-1] == 1
-                axis.imshow(image[..., 0] if grey else image, cmap="gray" if grey else None, vmin=0, vmax=255)
-                axis.set_title(captions[index], fontsize=8, parse_math=False)  # a class may be called $x
-            line[0].set_ylabel(name, fontsize=8)
+        lr.plot(x, [line["lr"] for line in epochs], "o-", ms=3)
+        lr.set(title="learning rate", xlabel="epoch")
     return path

@@ -1,4 +1,4 @@
-"""Checkpoints: a folder of plain data, committed in one step, verified before use.
+"""A checkpoint: a folder of plain data, committed in one step, verified before use.
 
     checkpoints/step-00004690/  params.safetensors  optimizer.safetensors  state.json  manifest.json
 
@@ -29,9 +29,22 @@ from cnncli.runs.files import sync_folder, write_synced
 
 FORMAT = 3
 FORMATS = (1, 2, FORMAT)  # 1: the manifest has no digest of its own; 2: the state holds all validation figures
-FILES = ("params.safetensors", "optimizer.safetensors", "state.json")
+FILES = PARAMS, OPTIMIZER, STATE = "params.safetensors", "optimizer.safetensors", "state.json"
 MAX_MANIFEST, MAX_STATE = 1 << 20, 1 << 27  # bytes; until format 2 the state grew by a line of figures an epoch
-_NAME = re.compile(r"step-(\d{8,})")
+UNRANKED = (-math.inf, -math.inf)
+
+
+def rank(figures: Mapping[str, float] | None) -> tuple[float, float]:
+    """Which weights are best: larger is better. Validation accuracy, then lower loss; ``UNRANKED`` if not finite."""
+    if figures is None or not all(map(math.isfinite, figures.values())):
+        return UNRANKED
+    return figures["accuracy"], -figures["loss"]
+
+
+def step_of(folder: Path) -> int | None:
+    """The step in the name of a checkpoint's folder; None if it is not named like one."""
+    match = re.fullmatch(r"step-(\d{8,})", folder.name)
+    return int(match[1]) if match else None
 
 
 @dataclass(frozen=True)
@@ -54,10 +67,9 @@ class Manifest:
 
     @property
     def rank(self) -> tuple[float, float, int]:
-        """Larger is better: validation accuracy, then lower loss, then the earlier step. Not finite: last."""
-        if self.validation is None or not all(map(math.isfinite, self.validation.values())):
-            return (-math.inf, -math.inf, self.step)
-        return (self.validation["accuracy"], -self.validation["loss"], -self.step)
+        """Larger is better: ``rank``, then the earlier step; of checkpoints without a rank the latest."""
+        ranked = rank(self.validation)
+        return (*ranked, self.step if ranked == UNRANKED else -self.step)
 
 
 def save(folder: Path, contents: Contents, validation: Mapping[str, float] | None) -> Path:
@@ -72,12 +84,10 @@ def save(folder: Path, contents: Contents, validation: Mapping[str, float] | Non
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()  # fails where the run was removed while it trains
     parts = (to_bytes(contents.params), to_bytes(contents.optimizer), _json(contents.state))
+    files = {}
     for name, content in zip(FILES, parts, strict=True):
         write_synced(temporary / name, content)
-    files = {
-        name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        for name, content in zip(FILES, parts, strict=True)
-    }
+        files[name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     manifest = {"format": FORMAT, "step": step, "validation": validation, "files": files}
     write_synced(temporary / "manifest.json", _json(manifest | {"sha256": _digest(manifest)}))
     sync_folder(temporary)
@@ -87,7 +97,7 @@ def save(folder: Path, contents: Contents, validation: Mapping[str, float] | Non
 
 
 def set_aside(folder: Path) -> Path:
-    """Rename a damaged checkpoint, so that it is neither used nor in the way, nor lost; its new path."""
+    """Rename a damaged checkpoint, so that it is not used and not lost; its new path."""
     aside = folder.with_name(f"damaged-{folder.name}")
     shutil.rmtree(aside, ignore_errors=True)
     os.rename(folder, aside)
@@ -98,19 +108,19 @@ def set_aside(folder: Path) -> Path:
 def prune(folder: Path, keep: int, every: int = 1) -> None:
     """Remove all but the newest, the best and the newest ``keep`` that are due every ``every`` steps.
 
-    Those that an interruption left are not due: a resumed run keeps the same ones as the uninterrupted. What an
-    interrupted save left goes too.
+    Checkpoints that an interruption left are not due: a resumed run keeps the same ones as an uninterrupted run.
+    Parts that an interrupted save left are removed too.
     """
     found = manifests(folder)
-    due = [each for each in found if each.step % every == 0]
-    kept = {each.folder for each in (*due[-keep:], *found[-1:], best_of(found)) if each}
-    discard([each.folder for each in found if each.folder not in kept])
+    due = [manifest for manifest in found if manifest.step % every == 0]
+    kept = {manifest.folder for manifest in (*due[-keep:], *found[-1:], best_of(found)) if manifest}
+    discard([manifest.folder for manifest in found if manifest.folder not in kept])
     for left in folder.glob(".tmp-*"):
         shutil.rmtree(left)
 
 
 def discard(folders: Iterable[Path]) -> None:
-    """Remove checkpoints; renamed first: a half-removed one must not look like one."""
+    """Remove checkpoints. They are renamed first, so that a half-removed one does not look like one."""
     for folder in folders:
         gone = folder.with_name(f".tmp-{folder.name}")
         os.rename(folder, gone)
@@ -118,10 +128,10 @@ def discard(folders: Iterable[Path]) -> None:
 
 
 def folders(folder: Path) -> list[Path]:
-    """All that are named like checkpoints, sound or not, oldest first. OSError where ``folder`` cannot be listed."""
+    """All folders named like checkpoints, sound or not, oldest first. OSError if ``folder`` cannot be listed."""
     with suppress(FileNotFoundError):
-        found = [folder / name for name in os.listdir(folder) if _NAME.fullmatch(name)]
-        return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+        found = [folder / name for name in os.listdir(folder) if step_of(Path(name)) is not None]
+        return sorted(found, key=lambda path: step_of(path) or 0)
     return []
 
 
@@ -135,13 +145,13 @@ def manifests(folder: Path) -> list[Manifest]:
 
 
 def best_of(found: list[Manifest]) -> Manifest | None:
-    """The best by validation; None where no figures are finite."""
-    best = max(found, key=lambda each: each.rank, default=None)
-    return best if best and math.isfinite(best.rank[0]) else None
+    """The best by validation; None if no figures are finite."""
+    best = max(found, key=lambda manifest: manifest.rank, default=None)
+    return best if best and rank(best.validation) != UNRANKED else None
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """A checkpoint's manifest. CheckpointError where it is missing, damaged or says what it must not."""
+    """A checkpoint's manifest. CheckpointError if it is missing, damaged or invalid."""
     path = folder / "manifest.json"
     content = _read(path, MAX_MANIFEST)
     if len(content) > MAX_MANIFEST:
@@ -155,7 +165,7 @@ def read_manifest(folder: Path) -> Manifest:
     files, step, validation = manifest.get("files"), manifest.get("step"), manifest.get("validation")
     if not isinstance(files, dict) or set(files) != set(FILES) or type(step) is not int or step < 0:
         raise _bad(path, "does not list the files of a checkpoint")
-    if _NAME.fullmatch(folder.name) and int(folder.name.removeprefix("step-")) != step:
+    if step_of(folder) not in (None, step):
         raise _bad(path, f"is of step {step}, its folder is not")
     if validation is not None and not _are_figures(validation):
         raise _bad(path, "has no readable validation figures")

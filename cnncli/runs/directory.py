@@ -1,7 +1,4 @@
-"""A run's folder: what is in it, how one is made, and how ``runs/lenet5-1`` or a checkpoint's path finds it.
-
-config.yaml  resolved.yaml  lock.json  metrics.jsonl  timing.jsonl  checkpoints/  plots/
-"""
+"""A run's folder: what is in it, how it is made, and how it is found from its path or a checkpoint's path."""
 
 from __future__ import annotations
 
@@ -12,65 +9,42 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnncli.config.writer import to_yaml as to_yaml
-from cnncli.data.files import in_bytes, read_file, reason
+from cnncli.config.schema import Config
+from cnncli.config.writer import to_yaml
+from cnncli.data.files import in_bytes, located, read_file, reason
 from cnncli.errors import CheckpointError, ConfigError, MachineError, Place
 from cnncli.json_text import json_text
 from cnncli.runs import checkpoint
 from cnncli.runs.files import append_synced, replace_file, sync_folder, writing
-from cnncli.runs.strict import LINES, validated
+from cnncli.runs.records import LINES, validated
 
 MAX_LOCK, MAX_LINES = 1 << 20, 1 << 30  # bytes of lock.json; of metrics.jsonl and timing.jsonl, a line an epoch or more
 
 
-@dataclass(frozen=True)
 class Run:
-    """A run's folder."""
+    """A run's folder and the paths in it."""
 
-    folder: Path
-
-    @property
-    def config(self) -> Path:
-        """The config as given."""
-        return self.folder / "config.yaml"
-
-    @property
-    def resolved(self) -> Path:
-        """The config with every default filled in and overrides applied."""
-        return self.folder / "resolved.yaml"
-
-    @property
-    def lock(self) -> Path:
-        """Versions, device, data fingerprint, command and seed."""
-        return self.folder / "lock.json"
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON line per logging interval and per epoch: nothing in it depends on the clock."""
-        return self.folder / "metrics.jsonl"
-
-    @property
-    def timing(self) -> Path:
-        """One JSON line per epoch: seconds and images per second."""
-        return self.folder / "timing.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The checkpoints' folder."""
-        return self.folder / "checkpoints"
-
-    @property
-    def plots(self) -> Path:
-        """Pictures."""
-        return self.folder / "plots"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "config.yaml"  # as given
+        self.resolved = folder / "resolved.yaml"  # every default filled in, overrides applied
+        self.lock = folder / "lock.json"  # versions, device, SHA-256 of the data, command, seed
+        self.metrics = folder / "metrics.jsonl"  # a line per logging interval and per epoch; nothing of the clock
+        self.timing = folder / "timing.jsonl"  # a line per epoch: seconds, images per second
+        self.checkpoints = folder / "checkpoints"
+        self.plots = folder / "plots"
 
     def metric_lines(self) -> list[dict[str, Any]]:
-        """All lines of metrics.jsonl; a last, half-written one is left out."""
+        """All lines of metrics.jsonl; a half-written last line is left out."""
         return list(json_lines(self.metrics))
+
+
+def resolved_yaml(config: Config) -> str:
+    """The text of resolved.yaml. Paths are absolute, so that the run means the same from any folder."""
+    return to_yaml(config.to_yaml() | {"data": located(config.data, lambda _: Path().absolute()).to_yaml()})
 
 
 def create(root: Path, name: str, files: Mapping[str, str]) -> Run:
@@ -133,7 +107,7 @@ def require_inside(run: Run) -> None:
 
 @contextmanager
 def only_trainer(run: Run, note: Callable[[str], None]) -> Iterator[None]:
-    """Hold the run's lock, which ends with the process however it ends. MachineError (exit 4) names who holds it."""
+    """Hold the run's lock; the system releases it when the process ends. MachineError (exit 4) names its holder."""
     with writing(run.folder):
         descriptor = os.open(run.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     try:
@@ -159,7 +133,7 @@ def append_line(path: Path, line: Mapping[str, Any]) -> None:
 
 
 def cut_lines(path: Path, step: int, restores: int = 0) -> None:
-    """Drop lines after ``step``, and returns to a checkpoint after ``restores``: they will be written again, once."""
+    """Remove lines after ``step``, and restores after number ``restores``: training writes them again."""
     kept = [line for line in json_lines(path) if line["step"] <= step and line.get("restore", 0) <= restores]
     replace_file(path, "".join(json_text(line) + "\n" for line in kept).encode())
 

@@ -10,6 +10,7 @@ import platform
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -38,18 +39,23 @@ class Placement:
     steps: NamedSharding
 
     @property
+    def device(self) -> jax.Device:
+        """One of the devices, which are all of a kind."""
+        return self.mesh.devices.flat[0]
+
+    @property
     def on_cpu(self) -> bool:
         """Whether the devices are processors."""
-        return bool(self.mesh.devices.flat[0].platform == "cpu")
+        return self.device.platform == "cpu"
 
     def scope(self) -> AbstractContextManager[object]:
-        """Inside, kernels know how a batch lies on the devices."""
+        """A block in which the kernels know how a batch is divided among the devices."""
         return jax.set_mesh(self.mesh)
 
     def describe(self) -> str:
         """``cpu (2 threads)``, ``4 x NVIDIA H200``."""
-        first, count = self.mesh.devices.flat[0], self.mesh.devices.size
-        return f"{count} x {device_name(first)}" if count > 1 else device_name(first)
+        count, name = self.mesh.devices.size, device_name(self.device)
+        return f"{count} x {name}" if count > 1 else name
 
 
 def devices() -> list[jax.Device]:
@@ -124,12 +130,15 @@ def _processor_id() -> str:
     return hashlib.sha256(f"{platform.machine()} {told}".encode()).hexdigest()[:16]
 
 
-def placement(batch_size: int) -> Placement:
-    """A mesh over as many devices as divide the batch evenly. MachineError where nothing may be compiled."""
-    found = devices()
+def placement(batch_size: int | Literal["auto"]) -> Placement:
+    """A mesh over as many devices as divide the batch evenly; for ``auto``, any large power of two.
+
+    MachineError where nothing may be compiled.
+    """
+    found, size = devices(), 1 << 20 if batch_size == "auto" else batch_size
     if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
         raise MachineError.of("nothing may be compiled: JAX_DISABLE_JIT is set", "Unset it.")
-    count = next(n for n in range(len(found), 0, -1) if batch_size % n == 0)
+    count = next(n for n in range(len(found), 0, -1) if size % n == 0)
     mesh = Mesh(found[:count], ("data",))
     shardings = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",), (None, "data")))
     return Placement(mesh, *shardings)

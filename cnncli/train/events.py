@@ -1,4 +1,4 @@
-"""What training tells whoever listens. Nothing here prints."""
+"""What training reports to a listener. Nothing here prints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Progress:
-    """Inside an epoch. ``rate``: images per second over the last moments; ``loss``: mean over the epoch so far."""
+    """Inside an epoch. ``rate``: images per second of the last call; ``loss``, ``accuracy``: of the epoch so far."""
 
     epoch: int
     step: int
@@ -47,21 +47,21 @@ class Outcome:
     test: dict[str, float] | None
 
     def document(self) -> dict[str, Any]:
-        """Plain data."""
+        """As JSON holds it."""
         return {**vars(self), "run": str(self.run)}
 
 
 class Events:
-    """A listener that says nothing; others override what they want to hear."""
+    """A listener that ignores everything; subclasses override what they want to hear."""
 
     def loading(self, what: str, done: int, total: int) -> None:
         """Data is being read or downloaded."""
 
     def device(self, device: str) -> None:
-        """What computes: the first thing said."""
+        """The devices; reported first."""
 
     def started(self, run: Path, about: str) -> None:
-        """The run's folder is there; ``about``: the network and the data in a line."""
+        """The run folder exists; ``about``: the network and the data in a line."""
 
     def note(self, text: str) -> None:
         """Something a user should know."""
@@ -70,7 +70,7 @@ class Events:
         """Programs are being compiled, until ``compiled`` is called."""
 
     def compiled(self, seconds: float) -> None:
-        """The training step is compiled; ``seconds``: with the first state's programs."""
+        """The training step is compiled; ``seconds``: including the programs of the first state."""
 
     def progress(self, progress: Progress) -> None:
         """Some steps are done."""

@@ -1,7 +1,7 @@
-"""Compiled programs kept in files, for JAX. Whatever is wrong with a file: the program is then compiled.
+"""Compiled programs kept in files, for JAX. If anything is wrong with a file, the program is compiled instead.
 
-JAX's own cache with a limit waits up to ten seconds for the lock of another process at every program, opens whatever
-lies at an entry's path, and leaves a damaged entry in place for ever. Here nothing is locked: a file is renamed into
+JAX's own cache with a size limit waits up to ten seconds for the lock of another process at every program, opens
+whatever is at an entry's path, and never replaces a damaged entry. This cache has no locks: a file is renamed into
 place whole, and begins with a SHA-256 of its key and content.
 """
 
@@ -17,20 +17,22 @@ from pathlib import Path
 from jax._src import compilation_cache
 from jax._src.compilation_cache_interface import CacheInterface
 
+from cnncli.data.files import read_file
+
 SUFFIX = ".program"
 
 
 class ProgramCache(CacheInterface):
-    """At most ``most`` bytes in ``folder``; the programs that were not used for longest go first."""
+    """At most ``most`` bytes in ``folder``; the least recently used programs are removed first."""
 
     def __init__(self, folder: Path, most: int) -> None:
         self._path, self.most = folder, most
 
     def get(self, key: str) -> bytes | None:
-        """What was put under ``key``, or None. A damaged entry is removed, so that a sound one takes its place."""
+        """The program of ``key``, or None. A damaged entry is removed, so that a sound one can take its place."""
         path = self._file(key)
         try:
-            content = _read_regular(path, self.most)
+            content = read_file(path, self.most, links=False)
             if content[:32] == _digest(key, content[32:]):
                 os.utime(path)  # the time of its last use
                 return content[32:]
@@ -40,7 +42,7 @@ class ProgramCache(CacheInterface):
         return None
 
     def put(self, key: str, value: bytes) -> None:
-        """Keep ``value``, where that can be."""
+        """Keep ``value``, if the disk permits it."""
         content = _digest(key, value) + value
         if len(content) > self.most:
             return
@@ -58,7 +60,7 @@ class ProgramCache(CacheInterface):
         return self._path / (hashlib.sha256(key.encode()).hexdigest() + SUFFIX)
 
     def _make_room(self, size: int) -> None:
-        """Remove files, those not used for longest first, until ``size`` more bytes are within the limit."""
+        """Remove the least recently used files until ``size`` more bytes are within the limit."""
         with os.scandir(self._path) as entries:
             known = [(entry.stat(follow_symlinks=False), entry.path) for entry in entries]
         files = sorted((info.st_mtime, info.st_size, path) for info, path in known if not stat.S_ISDIR(info.st_mode))
@@ -71,21 +73,11 @@ class ProgramCache(CacheInterface):
 
 
 def use(cache: ProgramCache) -> bool:
-    """Let JAX keep programs in ``cache``; whether this version of JAX has the place for it."""
+    """Let JAX keep programs in ``cache``. False if this version of JAX has no attribute for it."""
     if not hasattr(compilation_cache, "_cache"):
         return False
     compilation_cache._cache = cache
     return True
-
-
-def _read_regular(path: Path, most: int) -> bytes:
-    """A file's content; nothing where it is no regular file (reading could block) or larger than ``most``."""
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _CAREFULLY)) as file:
-        info = os.fstat(file.fileno())
-        return file.read() if stat.S_ISREG(info.st_mode) and info.st_size <= most else b""
-
-
-_CAREFULLY = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 def _digest(key: str, value: bytes) -> bytes:

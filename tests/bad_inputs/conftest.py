@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import Outcome, runner
+
+from tests.helpers.commands import Outcome, runner
 
 CONFIG = """\
 data: {source: digits, preprocess: [standardize]}
@@ -30,7 +31,7 @@ def trained(tmp_path_factory):
     (folder / "x.yaml").write_text(CONFIG)
     from cnncli.config.load import load as read
     from cnncli.train.events import Events
-    from cnncli.train.start import train
+    from cnncli.train.trainer import train
 
     train(read(folder / "x.yaml"), folder / "runs", Events())
     return folder

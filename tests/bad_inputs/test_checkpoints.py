@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import FOREIGN, runner
-from signing import MANIFEST, PARAMS, SLOTS, STATE, signed, tensors
+
+from tests.helpers.checkpoints import MANIFEST, PARAMS, SLOTS, STATE, signed, tensors
+from tests.helpers.commands import FOREIGN, runner
 
 
 @pytest.fixture

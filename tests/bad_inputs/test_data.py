@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import FOREIGN
 from PIL import Image
+
+from tests.helpers.commands import FOREIGN
 
 CONFIG = """\
 data: {{source: {source}, dir: ., validation: 0}}
@@ -182,7 +183,7 @@ def test_a_file_deleted_during_the_epoch(cnn, monkeypatch):
             path.unlink()
         return data
 
-    monkeypatch.setattr("cnncli.train.start.load_data", and_delete)
+    monkeypatch.setattr("cnncli.train.trainer.load_data", and_delete)
     config(FOLDER)
     outcome = cnn("train", "x.yaml")
     assert outcome.code == 0, outcome

@@ -6,9 +6,10 @@ Quick by default. The long one: python -m pytest -m fuzz (CNN_FUZZ_SECONDS per r
 import os
 
 import pytest
-from fuzzing import KINDS, hammer, mutated, targets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from tests.helpers.fuzzing import KINDS, hammer, mutated, targets
 
 NAMES = ("yaml", "checkpoint", "image", "idx", "npz", "cifar")
 

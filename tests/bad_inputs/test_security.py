@@ -97,7 +97,7 @@ def trained(tmp_path_factory):
     """A folder with a run of a tiny network of four classes, to be copied."""
     from cnncli.config.load import load
     from cnncli.train.events import Events
-    from cnncli.train.start import train
+    from cnncli.train.trainer import train
 
     folder = tmp_path_factory.mktemp("trained")
     x, y = np.zeros((4, 8, 8), np.uint8), np.arange(4)

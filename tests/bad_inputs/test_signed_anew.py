@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import FOREIGN, runner
 from PIL import Image
 from safetensors.numpy import save
-from signing import MANIFEST, SLOTS, STATE, signed, tensors
 
 from cnncli.errors import CheckpointError
 from cnncli.runs.directory import json_lines
+from tests.helpers.checkpoints import MANIFEST, SLOTS, STATE, signed, tensors
+from tests.helpers.commands import FOREIGN, runner
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_resume_refuses_lines_that_no_training_wrote(cnn, newest, file):
     os.mkfifo(path)
     outcome = cnn("train", "--resume", "runs/x-1", "train.epochs=3")
     assert outcome.code == 5, outcome
-    assert f"error: {path}  cannot be read: it is not a plain file" in outcome.err
+    assert f"error: {path}  cannot be read: it is a pipe, not a plain file" in outcome.err
 
 
 @pytest.mark.parametrize("lock", ["[" * 100_000, "[]", '{"flags": {}, "data": {"sha256": 7}}', '{"flags": 1}'])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cnncli
-from tests.bench import around, report
+from tests.bench import end_to_end, report
 from tests.bench.networks import CASES
 from tests.bench.throughput import CONTENDERS, ROOT, race
 
@@ -99,10 +99,10 @@ def main() -> None:
                     found = race(case, precision, chosen.contenders, repeats, seconds, logs, say)
                     document["races"].append(found)
                 if "pipeline" in chosen.measures:
-                    found = around.pipeline(case, precision, repeats, seconds, logs, say)
+                    found = end_to_end.pipeline(case, precision, repeats, seconds, logs, say)
                     document["pipeline"].append(found)
                 if "start-up" in chosen.measures:
-                    document["start_up"].append(around.start_up(case, precision, repeats, say))
+                    document["start_up"].append(end_to_end.start_up(case, precision, repeats, say))
                 text = write(document, chosen.out)
     print(f"\n{text}\nwritten to {chosen.out}")
 

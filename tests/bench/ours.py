@@ -1,4 +1,4 @@
-"""Ours: the very step of ``cnn train``, compiled and called by its own session."""
+"""Ours: the very step of ``cnn train``, compiled and called by its own code."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from cnncli.native.library import kernels
 
 def make(loaded: Loaded) -> tuple[str, Callable[[int], None]]:
     """(what it is, ``run(steps)`` that returns when they are done)."""
-    session = timing.make_session(loaded)
-    state = session.first_state()
-    epoch = session.per_epoch
+    setup = timing.make_setup(loaded)
+    state = setup.init_state()
+    epoch = setup.per_epoch
 
     def run(steps: int) -> None:
         nonlocal state
         for start in range(0, steps, epoch):
-            state, *_ = session.advance(state, 0, min(epoch, steps - start))
+            state, *_ = setup.advance(state, 0, min(epoch, steps - start))
 
     return f"cnncli {version('cnncli')}, jax {version('jax')}, kernels: {kernels().name}", run

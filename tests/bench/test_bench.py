@@ -11,18 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import jit, network
+
+from cnncli.native import library
+from cnncli.native.library import Backend, built
+from cnncli.train.step import Targets, make_loss_fn
+from tests.bench import lax_peer, report
+from tests.bench.__main__ import arguments, require_kernels
+from tests.bench.networks import CASES, GOALS, images_and_labels
+from tests.bench.throughput import CONTENDERS, ratios, spread
+from tests.helpers.networks import jit, network
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-
-from cnncli.native import library  # noqa: E402
-from cnncli.native.library import Kernels, built  # noqa: E402
-from cnncli.train.objective import Targets, make_objective  # noqa: E402
-from tests.bench import lax_peer, report  # noqa: E402
-from tests.bench.__main__ import arguments, require_kernels  # noqa: E402
-from tests.bench.networks import CASES, GOALS, images_and_labels  # noqa: E402
-from tests.bench.throughput import CONTENDERS, ratios, spread  # noqa: E402
 
 EVERY_KIND = """[{conv: {filters: 8, kernel: 3, stride: 2, padding: 1}}, relu, lrn,
   {max_pool: {kernel: 3, stride: 2, rounding: ceil}},
@@ -41,7 +40,7 @@ def small(tmp_path_factory):
     loaded, model = network(tmp_path_factory.mktemp("bench"), EVERY_KIND, TRAIN, "[33, 33, 3]")
     images, labels = images_and_labels(loaded.graph, 4, 1)
     params, state = lax_peer.split(loaded.graph)
-    objective = jit(make_objective(loaded.config, model, 5))
+    objective = jit(make_loss_fn(loaded.config, model, 5))
     ours, _ = objective(params, state, jnp.asarray(images), Targets(jnp.asarray(labels)), jax.random.key(0))
     return loaded.graph, images, labels, float(ours)
 
@@ -119,12 +118,12 @@ def test_quick_is_a_default_that_can_be_overridden():
 
 
 def test_plain_xla_is_raced_only_where_that_is_asked_for(monkeypatch, capsys):
-    monkeypatch.setattr(library, "kernels", lambda: Kernels("xla", "the kernels were not built"))
+    monkeypatch.setattr(library, "kernels", lambda: Backend("xla", "the kernels were not built"))
     with pytest.raises(SystemExit, match="add --without-kernels"):
         require_kernels(arguments([]).without_kernels)
     assert "kernels: xla (the kernels were not built), of " in capsys.readouterr().out
     require_kernels(arguments(["--without-kernels"]).without_kernels)
-    monkeypatch.setattr(library, "kernels", lambda: Kernels("onednn", "oneDNN 3.2.0"))
+    monkeypatch.setattr(library, "kernels", lambda: Backend("onednn", "oneDNN 3.2.0"))
     require_kernels(False)
 
 

@@ -131,6 +131,7 @@ def test_init_writes_a_config_that_trains_and_never_overwrites(tmp_path):
 def test_data_counts_and_draws(tmp_path):
     document = json.loads(cnn("data", "digits", "--json", cwd=tmp_path).stdout)
     assert document["splits"] == {"train": 1299, "val": 143, "test": 355}
+    assert list(document["splits"]) == ["train", "val", "test"]
     assert (tmp_path / document["picture"]).stat().st_size > 1000
 
 

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from commands import runner
 
 from cnncli import selftest
 from cnncli.selftest import Check
+from tests.helpers.commands import runner
 
 
 @pytest.fixture

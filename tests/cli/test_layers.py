@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from commands import runner
 
 from cnncli.report import reference
+from tests.helpers.commands import runner
 
 WORDS = {
     "conv": ("filters", "groups"),
@@ -42,16 +42,16 @@ def test_a_page(cnn, word, said):
 def test_every_page_has_a_text_and_a_type_for_each_field():
     pages = reference.pages()
     assert len(pages) > 130
-    for word, about in pages:
-        document = reference.page(about)
-        assert word in (document.get("layer"), document.get("name"))
+    for page in pages:
+        document = reference.page_document(page)
+        assert page.word in (document.get("layer"), document.get("name"))
         assert document["text"]
         assert all(field["type"] not in ("", "value") for field in document["fields"]), document
 
 
 def test_the_overview_names_every_page(cnn):
     said = cnn("layers").out.replace(",", " ").split()
-    assert {word for word, _ in reference.pages()} <= set(said)
+    assert {page.word for page in reference.pages()} <= set(said)
 
 
 def test_json(cnn):

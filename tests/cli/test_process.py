@@ -10,18 +10,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import runner
 from rich.console import Console
 
 from cnncli.cli.app import app
-from cnncli.cli.output import open_streams
+from cnncli.cli.streams import open_streams
 from cnncli.errors import MachineError
 from cnncli.json_text import json_text
-from cnncli.report.tables import table
+from cnncli.report.tables import make_table
 from cnncli.report.training import MOST_ROWS, TrainingConsole
 from cnncli.runs.directory import append_line, cut_lines, json_lines
 from cnncli.runs.files import writing
 from cnncli.train.events import EpochRow, Outcome
+from tests.helpers.commands import runner
 
 CNN = [sys.executable, "-m", "cnncli"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -233,7 +233,7 @@ def said_by(width, epochs, seconds=0.0, stop=None, best=()):
     events = TrainingConsole(console)
     events.compiled(1.0)
     for epoch in range(1, (stop or epochs) + 1):
-        events.spoke -= seconds
+        events.last_output -= seconds
         val = {"loss": 0.5, "accuracy": 0.5}
         events.epoch(EpochRow(epoch, epochs, val, val, 0.1, 1e4, 0.1, epoch in best))
     events.finished(Outcome(Path("runs/a-1"), epochs, epochs, 1.0, 0.5, 1e4, val, None))
@@ -252,7 +252,7 @@ def test_many_quick_epochs_are_few_rows():
 
 @pytest.mark.parametrize("width", [20, 40, 80, 120])
 def test_tables_and_rows_fit(width):
-    made = table("layer", "kind", "output", "parameters", "mult-adds", left=2)
+    made = make_table("layer", "kind", "output", "parameters", "mult-adds", left=2)
     made.add_row("stage2.repeat1", "batch_norm", "112x112x64", "1,234,567", "")
     console = Console(file=io.StringIO(), width=width)
     console.print(made)

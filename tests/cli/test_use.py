@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import runner
 from PIL import Image
 
 from cnncli import predict as prediction
 from cnncli.config.load import load
 from cnncli.train.events import Events
-from cnncli.train.start import train
+from cnncli.train.trainer import train
+from tests.helpers.commands import runner
 
 PICTURES = """\
 name: pets

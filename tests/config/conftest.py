@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import FOREIGN, Outcome, runner
+
+from tests.helpers.commands import FOREIGN, Outcome, runner
 
 BASE = """\
 name: broken

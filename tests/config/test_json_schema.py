@@ -53,7 +53,7 @@ def test_the_bundled_copy_is_current(schema):
 
 
 def test_the_command_prints_it(cnn, schema):
-    from cnncli.cli.look import schema as command
+    from cnncli.cli.schema import command
 
     assert command.__doc__
     outcome = cnn("schema")

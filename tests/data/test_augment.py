@@ -14,7 +14,6 @@ import scipy.ndimage
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import jit
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
@@ -28,7 +27,8 @@ from cnncli.data.augment_geometry import warp, zoom
 from cnncli.data.preprocess import Steps, apply_values, shape_after
 from cnncli.data.preprocess import fit as fit_values
 from cnncli.errors import ShapeError
-from cnncli.train.objective import training_batch
+from cnncli.train.step import TrainData, training_batch
+from tests.helpers.networks import jit
 
 few = settings(max_examples=15, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -498,7 +498,8 @@ def test_labels_are_mixed_as_the_images_are(written):
     steps, labels = read(["random_flip", written]), jnp.arange(6, dtype=jnp.int32)
     config = SimpleNamespace(data=SimpleNamespace(augment=steps, preprocess=()))
     levels = np.repeat(np.arange(6) * 40, 64).reshape(6, 8, 8, 1).astype(np.uint8)  # as grey as the label says
-    x, targets = jit(partial(training_batch, config, {}))(jnp.asarray(levels), labels, jax.random.key(5))
+    data = TrainData(jnp.asarray(levels), labels, {})
+    x, targets = jit(partial(training_batch, config))(data, jnp.arange(6), jax.random.key(5))
     own, others, share = (np.asarray(each, np.float64) for each in targets)
     np.testing.assert_allclose(np.asarray(x).mean((1, 2, 3)) / 40, share * own + (1 - share) * others, atol=1e-4)
     np.testing.assert_array_equal(own, labels)
@@ -507,7 +508,8 @@ def test_labels_are_mixed_as_the_images_are(written):
 
 def test_without_mixing_a_label_is_a_label():
     config = SimpleNamespace(data=SimpleNamespace(augment=read(["random_flip"]), preprocess=()))
-    _, targets = training_batch(config, {}, jnp.zeros((2, 4, 4, 1), jnp.uint8), jnp.array([1, 0]), jax.random.key(0))
+    data = TrainData(jnp.zeros((2, 4, 4, 1), jnp.uint8), jnp.array([1, 0]), {})
+    _, targets = training_batch(config, data, jnp.arange(2), jax.random.key(0))
     assert targets.others is targets.share is None
 
 

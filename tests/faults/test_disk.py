@@ -5,13 +5,13 @@ import shutil
 import signal
 
 import pytest
-from disk import ERRORS, Disk, Killed, leaves, require_intact
 
 from cnncli.errors import CheckpointError, MachineError
 from cnncli.runs import checkpoint
-from cnncli.train import loop, start
+from cnncli.train import loop_state, trainer
 from cnncli.train.events import Events
-from cnncli.train.signals import Interrupted
+from cnncli.train.interrupts import Interrupted
+from tests.helpers.failing_disk import ERRORS, Disk, Killed, require_intact, saved_files
 
 
 def count_of(action, root, error=0):
@@ -46,7 +46,7 @@ def require_words(ended, disk):
 def finish(run, tiny_run, root):
     """Resume, or where nothing was committed, start anew."""
     try:
-        return start.resume(run, [], Events()).run
+        return trainer.resume(run, [], Events()).run
     except CheckpointError as error:
         if not any(words in str(error) for words in ("no such run", "no resolved.yaml", "no checkpoint")):
             raise
@@ -69,7 +69,7 @@ def test_training_survives_a_failure_at_every_call(tiny_run, whole, tmp_path, er
         require_intact(root / "tiny-1", disk.committed)
         run = finish(root / "tiny-1", tiny_run, root)
         assert run.name == "tiny-1" or not disk.committed
-        assert leaves(run) == whole
+        assert saved_files(run) == whole
         shutil.rmtree(root)
     print(f"{len(calls)} of {total} calls")
     assert total > 80
@@ -90,7 +90,7 @@ class StopAt(Events):
 @EVERY
 @FAILURES
 def test_resuming_survives_a_failure_at_every_call(tiny_run, whole, tmp_path, monkeypatch, error, every):
-    monkeypatch.setattr(loop, "PACE", 0.0)
+    monkeypatch.setattr(loop_state, "LOOK_SECONDS", 0.0)
     with pytest.raises(Interrupted):
         tiny_run(tmp_path, StopAt(6))
     half = tmp_path / "tiny-1"
@@ -98,7 +98,7 @@ def test_resuming_survives_a_failure_at_every_call(tiny_run, whole, tmp_path, mo
     damaged.write_bytes(damaged.read_bytes()[:-1])  # so that something is set aside too
 
     def resume(run):
-        return start.resume(run, [], Events())
+        return trainer.resume(run, [], Events())
 
     counted = shutil.copytree(half, tmp_path / "count")
     total = count_of(lambda: resume(counted), counted, error)
@@ -109,7 +109,7 @@ def test_resuming_survives_a_failure_at_every_call(tiny_run, whole, tmp_path, mo
         require_words(fail(lambda run=run: resume(run), disk), disk)
         assert max(checkpoint.load(each).state["step"] for each in sound(run)) >= max([4, *disk.committed])
         finish(run, tiny_run, tmp_path)
-        assert leaves(run) == whole
+        assert saved_files(run) == whole
         shutil.rmtree(run)
     print(f"{len(calls)} of {total} calls")
     assert total > 40
@@ -129,8 +129,8 @@ def test_killed_at_any_call_after_the_last_commit_it_keeps_the_same_checkpoints(
         root = tmp_path / str(at)
         assert isinstance(fail(lambda root=root: tiny_run(root), Disk(root, at)), Killed)
         run = root / "tiny-1"
-        half_done += leaves(run) != whole
-        assert leaves(finish(run, tiny_run, root)) == whole
+        half_done += saved_files(run) != whole
+        assert saved_files(finish(run, tiny_run, root)) == whole
         assert not list(run.rglob(".*tmp*"))
     assert half_done > 5
 
@@ -150,7 +150,7 @@ class RemoveAt(Events):
 def test_a_run_that_is_removed_while_it_trains_ends_at_the_next_write_and_is_not_rebuilt(
     tiny_run, tmp_path, monkeypatch, step
 ):
-    monkeypatch.setattr(loop, "PACE", 0.0)
+    monkeypatch.setattr(loop_state, "LOOK_SECONDS", 0.0)
     run = tmp_path / "tiny-1"
     with pytest.raises(MachineError, match=r"cannot write: No such file .* folder was removed or moved") as ended:
         tiny_run(tmp_path, RemoveAt(run, step))

@@ -5,17 +5,17 @@ import signal
 
 import numpy as np
 import pytest
-from disk import leaves
 
 from cnncli.config.load import load
 from cnncli.errors import DivergedError
 from cnncli.runs import checkpoint
 from cnncli.runs.directory import Run
-from cnncli.train import loop
+from cnncli.train import loop_state
 from cnncli.train.events import Events
-from cnncli.train.health import PLACES, first_not_finite
-from cnncli.train.signals import Interrupted
-from cnncli.train.start import resume, train
+from cnncli.train.health import CHECKS, first_not_finite
+from cnncli.train.interrupts import Interrupted
+from cnncli.train.trainer import resume, train
+from tests.helpers.failing_disk import saved_files
 
 NET = """\
 name: net
@@ -87,7 +87,7 @@ def test_it_stops_at_once_and_names_step_and_layer(net, tmp_path):
     ({"statistics": {"b": False}}, ("statistics", "b")),
 ])  # fmt: skip
 def test_where_it_began(examined, began):
-    assert first_not_finite({place: examined.get(place, {}) for place in PLACES}, ["a", "b", "c"]) == began
+    assert first_not_finite({place: examined.get(place, {}) for place in CHECKS}, ["a", "b", "c"]) == began
 
 
 STEEP = ("[{fc: 2}]", "{sgd: 2}", "train.loss=mse", "train.epochs=30", "train.save_every=5 epochs",
@@ -115,15 +115,15 @@ def test_it_goes_back_three_times_at_half_the_rate_and_then_gives_up(net, tmp_pa
 
 @pytest.mark.parametrize("step", [24, *(pytest.param(step, marks=pytest.mark.slow) for step in (15, 30))])
 def test_it_goes_back_the_same_way_after_an_interruption(net, tmp_path, monkeypatch, step):
-    whole = leaves(train(net(*STEEP), tmp_path / "whole", Events()).run)
-    monkeypatch.setattr(loop, "PACE", 0.0)
+    whole = saved_files(train(net(*STEEP), tmp_path / "whole", Events()).run)
+    monkeypatch.setattr(loop_state, "LOOK_SECONDS", 0.0)
     with pytest.raises(Interrupted):
         train(net(*STEEP), tmp_path / "parts", Heard(stop_at=step))
     run = tmp_path / "parts" / "net-1"
     heard = Heard(stop_at=step + 2)
     with pytest.raises(Interrupted):
         resume(run, [], heard)
-    assert leaves(resume(run, [], Events()).run) == whole
+    assert saved_files(resume(run, [], Events()).run) == whole
 
 
 def test_weights_that_are_not_finite_are_not_saved(net, tmp_path):

@@ -4,14 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
+
 # Forks, so nothing here may import JAX; one process a call to the disk.
 PROGRAM = """
 import os, sys
 from pathlib import Path
 import numpy as np
 import pytest
-sys.path.insert(0, sys.argv[2])
-from disk import Disk
+from tests.helpers.failing_disk import Disk
 from cnncli.runs import checkpoint
 
 ARRAYS = {"fc1.kernel": np.arange(600, dtype=np.float32)}
@@ -50,9 +51,8 @@ print(at - 1)
 
 
 def test_the_process_may_end_at_every_call(tmp_path):
-    helpers = str(Path(__file__).parents[1] / "helpers")
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path), helpers]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     print(f"{done.stdout.strip()} processes ended")
     assert int(done.stdout) > 30

@@ -5,20 +5,20 @@ import shutil
 import time
 
 import pytest
-from disk import leaves
 
 from cnncli.runs import checkpoint
+from tests.helpers.failing_disk import saved_files
 
 EPOCHS = 12
 LONG = (f"train.epochs={EPOCHS}", "train.save_every=3 steps", "train.keep=2")
 RUN = "runs/tiny-1"
 
 
-def start(zygote, folder, tiny_yaml):
+def start(fork_server, folder, tiny_yaml):
     """Start, or where there is something to resume, resume."""
     if checkpoint.folders(folder / RUN / "checkpoints"):
-        return zygote.cnn("train", "--resume", RUN, cwd=folder)
-    return zygote.cnn("train", tiny_yaml, *LONG, "--runs", fresh_root(folder), cwd=folder)
+        return fork_server.cnn("train", "--resume", RUN, cwd=folder)
+    return fork_server.cnn("train", tiny_yaml, *LONG, "--runs", fresh_root(folder), cwd=folder)
 
 
 def fresh_root(folder):
@@ -35,14 +35,14 @@ def sound(run):
 
 
 @pytest.mark.parametrize(("kills", "seed"), [(20, 1), pytest.param(200, 2, marks=pytest.mark.soak)])
-def test_killed_at_random_instants_it_ends_with_the_same_bytes(zygote, tiny_yaml, tmp_path, kills, seed):
+def test_killed_at_random_instants_it_ends_with_the_same_bytes(fork_server, tiny_yaml, tmp_path, kills, seed):
     (tmp_path / "whole").mkdir()
     for _ in range(2):  # once to compile, once to measure
         began = time.monotonic()
-        child = start(zygote, tmp_path / "whole", tiny_yaml)
+        child = start(fork_server, tmp_path / "whole", tiny_yaml)
         assert child.wait() == 0, child.said()
         life = time.monotonic() - began
-        whole = leaves(tmp_path / "whole" / RUN)
+        whole = saved_files(tmp_path / "whole" / RUN)
         fresh_root(tmp_path / "whole")
     chance, done, runs, unfinished = random.Random(seed), 0, 0, 0
     while done < kills:
@@ -50,7 +50,7 @@ def test_killed_at_random_instants_it_ends_with_the_same_bytes(zygote, tiny_yaml
         folder.mkdir()
         before, runs = -1, runs + 1
         while True:
-            child = start(zygote, folder, tiny_yaml)
+            child = start(fork_server, folder, tiny_yaml)
             if done < kills:
                 time.sleep(chance.uniform(0, life))
                 child.kill()
@@ -62,5 +62,5 @@ def test_killed_at_random_instants_it_ends_with_the_same_bytes(zygote, tiny_yaml
             unfinished += bool(list((folder / RUN / "checkpoints").glob(".tmp-*")))
             assert sound(folder / RUN) >= before, "what was committed is lost"
             before = sound(folder / RUN)
-        assert leaves(folder / RUN) == whole
+        assert saved_files(folder / RUN) == whole
     print(f"{done} kills in {runs} trainings of {life:.2f} s, {unfinished} of them in the middle of a save")

@@ -7,30 +7,30 @@ import numpy as np
 import pytest
 
 from cnncli.data.batches import Order
-from cnncli.train import loop, start
+from cnncli.train import loop_state, setup, trainer
 from cnncli.train.events import Events
-from cnncli.train.signals import Interrupted
+from cnncli.train.interrupts import Interrupted
 
 
 @pytest.fixture
 def seen(monkeypatch) -> dict[int, list[list[int]]]:
     """The rows of images that each step's program was given, by the step that the state on the device says."""
     found: dict[int, list[list[int]]] = {}
-    real = loop.Session.compiled
+    real = setup.Setup.compile
 
-    def compiled(session, state, steps):
-        program = real(session, state, steps)
+    def compiled(self, state):
+        program = real(self, state)
 
-        def run(state, images, labels, constants, rows):
+        def run(state, data, rows):
             for index, batch in enumerate(np.asarray(rows).tolist()):
                 if batch[0] >= 0:  # else no step at all: one program serves any number of steps
                     found.setdefault(int(state.step) + index, []).append(batch)
-            return program(state, images, labels, constants, rows)
+            return program(state, data, rows)
 
         return run
 
-    monkeypatch.setattr(loop.Session, "compiled", compiled)
-    monkeypatch.setattr(loop, "PACE", 0.0)
+    monkeypatch.setattr(setup.Setup, "compile", compiled)
+    monkeypatch.setattr(loop_state, "LOOK_SECONDS", 0.0)
     return found
 
 
@@ -55,7 +55,7 @@ def train_to_the_end(tiny_run, root: Path, events: Events) -> None:
             act()
             return
         except Interrupted as stopped:
-            act = None if stopped.trained else lambda: start.resume(root / "tiny-1", [], events)
+            act = None if stopped.trained else lambda: trainer.resume(root / "tiny-1", [], events)
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 5])

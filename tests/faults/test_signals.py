@@ -7,12 +7,12 @@ import sys
 import time
 
 import pytest
-from disk import leaves
 
 from cnncli.runs import checkpoint
-from cnncli.train import loop, start
+from cnncli.train import setup, trainer
 from cnncli.train.events import Events
-from cnncli.train.signals import Interrupted, stop_wish
+from cnncli.train.interrupts import Interrupted, stop_requests
+from tests.helpers.failing_disk import saved_files
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
@@ -30,16 +30,16 @@ def once(signum, real):
 
 
 STAGES = {
-    "loading": (start, "load_data"),
-    "making the run": (start.directory, "create"),
-    "compiling": (loop.Session, "compiled"),
-    "training": (loop.Session, "advance"),
-    "validating": (loop.Session, "validate"),
-    "logging": (loop, "append_line"),
+    "loading": (trainer, "load_data"),
+    "making the run": (trainer.directory, "create"),
+    "compiling": (setup.Setup, "compile"),
+    "training": (setup.Setup, "advance"),
+    "validating": (trainer.Trainer, "_validate"),
+    "logging": (trainer, "append_line"),
     "saving": (checkpoint, "save"),
     "writing": (os, "fsync"),
     "pruning": (checkpoint, "prune"),
-    "testing": (start, "_test"),
+    "testing": (trainer.Trainer, "_test"),
 }
 
 
@@ -57,8 +57,8 @@ def test_stopped_at_any_stage_it_goes_on_to_the_same_end(tiny_run, whole, tmp_pa
     if stage == "loading":
         assert not run.exists()
         return
-    start.resume(run, [], Events())
-    assert leaves(run) == whole
+    trainer.resume(run, [], Events())
+    assert saved_files(run) == whole
 
 
 def until(condition, seconds=60):
@@ -70,8 +70,8 @@ def until(condition, seconds=60):
 
 
 @pytest.mark.parametrize("signum", CODES)
-def test_the_command_says_how_to_go_on(zygote, tiny_yaml, tmp_path, signum):
-    child = zygote.cnn("train", tiny_yaml, "train.epochs=100000", "train.save_every=1000 epochs", cwd=tmp_path)
+def test_the_command_says_how_to_go_on(fork_server, tiny_yaml, tmp_path, signum):
+    child = fork_server.cnn("train", tiny_yaml, "train.epochs=100000", "train.save_every=1000 epochs", cwd=tmp_path)
     until(lambda: "compiled in" in child.said())
     child.kill(signum)
     assert child.wait() == CODES[signum]
@@ -81,7 +81,7 @@ def test_the_command_says_how_to_go_on(zygote, tiny_yaml, tmp_path, signum):
     assert lines[-1] == "next    cnn train --resume runs/tiny-1"
     newest = checkpoint.manifests(tmp_path / "runs/tiny-1/checkpoints")[-1]
     assert newest.step > 0
-    child = zygote.cnn("train", "--resume", "runs/tiny-1", f"train.epochs={newest.step // 4 + 1}", cwd=tmp_path)
+    child = fork_server.cnn("train", "--resume", "runs/tiny-1", f"train.epochs={newest.step // 4 + 1}", cwd=tmp_path)
     assert child.wait() == 0, child.said()
     assert f"resumed at step {newest.step}" in child.said()
 
@@ -114,8 +114,8 @@ def test_a_second_signal_ends_at_once_even_while_compiling(tmp_path, signum):
     assert [each.step for each in checkpoint.manifests(tmp_path / "runs/deep-1/checkpoints")] == [0]
 
 
-def test_a_closed_terminal_is_one_wish_however_often_it_is_told(zygote, tiny_yaml, tmp_path):
-    child = zygote.cnn("train", tiny_yaml, "train.epochs=100000", "train.save_every=1000 epochs", cwd=tmp_path)
+def test_a_closed_terminal_is_one_request_however_often_it_is_told(fork_server, tiny_yaml, tmp_path):
+    child = fork_server.cnn("train", tiny_yaml, "train.epochs=100000", "train.save_every=1000 epochs", cwd=tmp_path)
     until(lambda: "compiled in" in child.said())
     for _ in range(3):
         child.kill(signal.SIGHUP)
@@ -128,9 +128,9 @@ def test_a_closed_terminal_is_one_wish_however_often_it_is_told(zygote, tiny_yam
 def test_where_a_closed_terminal_is_ignored_it_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does
     try:
-        with stop_wish() as wish:
+        with stop_requests() as stop:
             signal.raise_signal(signal.SIGHUP)
-        assert not wish.signum
+        assert not stop.signum
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -155,8 +155,8 @@ def test_stopped_while_compiling_it_can_be_resumed(tmp_path, signum):
     assert len(checkpoint.manifests(tmp_path / "runs/deep-1/checkpoints")) == 2
 
 
-def test_where_nothing_can_be_written_it_says_so(zygote, tiny_yaml, tmp_path):
-    child = zygote.cnn("train", tiny_yaml, "--runs", "/proc/runs", cwd=tmp_path)
+def test_where_nothing_can_be_written_it_says_so(fork_server, tiny_yaml, tmp_path):
+    child = fork_server.cnn("train", tiny_yaml, "--runs", "/proc/runs", cwd=tmp_path)
     assert child.wait() == 4
     assert child.said().splitlines()[-1].startswith("error: /proc")
 
@@ -174,14 +174,14 @@ def test_training_goes_on_when_nobody_listens(tiny_yaml, tmp_path, streams):
     assert (tmp_path / "runs/tiny-1/plots/curves.png").exists()
 
 
-def test_two_processes_do_not_train_one_run(zygote, tiny_yaml, tmp_path):
-    child = zygote.cnn("train", tiny_yaml, "train.epochs=100000", "train.save_every=1000 epochs", cwd=tmp_path)
+def test_two_processes_do_not_train_one_run(fork_server, tiny_yaml, tmp_path):
+    child = fork_server.cnn("train", tiny_yaml, "train.epochs=100000", "train.save_every=1000 epochs", cwd=tmp_path)
     until(lambda: "compiled in" in child.said())
     (tmp_path / "other").mkdir()
-    other = zygote.cnn("train", "--resume", tmp_path / "runs/tiny-1", cwd=tmp_path / "other")
+    other = fork_server.cnn("train", "--resume", tmp_path / "runs/tiny-1", cwd=tmp_path / "other")
     assert other.wait() == 4
     assert f"process {child.pid} is training this run" in other.said()
     child.kill()
     child.wait()
-    child = zygote.cnn("train", "--resume", "runs/tiny-1", "train.epochs=2", cwd=tmp_path)
+    child = fork_server.cnn("train", "--resume", "runs/tiny-1", "train.epochs=2", cwd=tmp_path)
     assert child.wait() == 0, child.said()

@@ -6,10 +6,10 @@ import sys
 import time
 
 import pytest
-from disk import leaves
 
 from cnncli.native.library import built
 from cnncli.runs import checkpoint
+from tests.helpers.failing_disk import saved_files
 
 CONFIG = """\
 data: {source: digits, augment: [{random_shift: 1}]}
@@ -58,4 +58,4 @@ def test_killed_and_resumed_on_so_many_cores(tmp_path, kernels, count):
     killed_after(start(tmp_path, cores, kernels, "train", "net.yaml", "--runs", "c"), tmp_path / "c/net-1", 10)
     with start(tmp_path, cores, kernels, "train", "--resume", "c/net-1") as rest:
         assert rest.wait() == 0
-    assert leaves(tmp_path / "a/net-1") == leaves(tmp_path / "b/net-1") == leaves(tmp_path / "c/net-1")
+    assert saved_files(tmp_path / "a/net-1") == saved_files(tmp_path / "b/net-1") == saved_files(tmp_path / "c/net-1")

@@ -1,4 +1,6 @@
-"""``cnn`` in this process, as it would be typed."""
+"""Runs ``cnn`` in this process, as it would be typed."""
+
+from __future__ import annotations
 
 import re
 import signal
@@ -8,13 +10,13 @@ from dataclasses import dataclass
 
 import pytest
 
-# Words of Python and its libraries that mean nothing to who writes YAML.
+# Words of Python and its libraries, which mean nothing to somebody who writes YAML.
 FOREIGN = re.compile(r"Traceback|pydantic|Input should|Value error|\btuple\b|\bdict\b|NoneType|\bstr\b|\{\{|has a bug")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command left: exit code and both streams."""
+    """A command's exit code and its output."""
 
     code: int
     out: str
@@ -22,7 +24,7 @@ class Outcome:
 
     @property
     def errors(self) -> list[str]:
-        """The problems, without the word before them."""
+        """The lines of stderr without ``error: ``."""
         return [line.removeprefix("error: ") for line in self.err.splitlines()]
 
 
@@ -39,6 +41,6 @@ def runner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         finally:
             signal.signal(signal.SIGINT, handler)
         streams = capsys.readouterr()
-        return Outcome(left.value.code or 0, streams.out, streams.err)
+        return Outcome(int(left.value.code or 0), streams.out, streams.err)
 
     return run

@@ -1,4 +1,6 @@
-"""Files to damage, the readers that must refuse them in words, and the limits they are held to."""
+"""Damages files at random and feeds them to every reader, which must refuse them in words, in time and in memory."""
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
@@ -15,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import jax
 import numpy as np
@@ -29,10 +32,10 @@ from cnncli.data.images import decode
 from cnncli.data.npz import Npz
 from cnncli.errors import CnnError, Place
 from cnncli.runs import checkpoint
-from cnncli.runs.strict import validated
-from cnncli.train.state import Memory, SavedState, _path, optimizer_from_arrays, weights_from_arrays
-from cnncli.train.step import make_optimizer
-from cnncli.train.trained import make_model
+from cnncli.runs.records import validated
+from cnncli.train.loop_state import LoopState, SavedState
+from cnncli.train.state import leaf_name, optimizer_from_arrays, weights_from_arrays
+from cnncli.train.step import LearningRate, make_model, make_optimizer
 
 SECONDS, BYTES = 5.0, 1 << 30
 Mutation = tuple[str, int, bytes]  # what, where (modulo the length), with which bytes
@@ -169,7 +172,7 @@ def pictures() -> list[bytes]:
     deep = Image.fromarray(rng.integers(0, 1 << 16, (9, 7), np.uint16))
     exif = Image.Exif()
     exif[0x0112] = 6
-    made = [
+    made: list[tuple[str, Image.Image, dict[str, Any]]] = [
         ("PNG", grey, {}), ("PNG", colour, {"exif": exif}), ("PNG", colour.convert("RGBA"), {}), ("PNG", deep, {}),
         ("PNG", colour.convert("P"), {"transparency": 3}), ("PNG", grey.convert("1"), {}), ("PNG", grey.convert("LA"),
         {}),
@@ -270,20 +273,20 @@ class Checkpoints:
         loaded = load(bundled_configs()["xor"])
         model = make_model(loaded)
         self.ema = bool(loaded.config.train.ema)
-        optimizer = make_optimizer(loaded.config, model, 1, 1)
+        optimizer = make_optimizer(loaded.config, model, LearningRate(loaded.config.train, 1, 1))
         key = jax.random.key(0)
         self.template = jax.eval_shape(model.init, key)
         self.slots = jax.eval_shape(optimizer.init, self.template.params)
 
         def zeros(tree: object) -> dict[str, np.ndarray]:
             leaves = jax.tree_util.tree_leaves_with_path(tree)
-            return {_path(path): np.zeros(leaf.shape, leaf.dtype) for path, leaf in leaves}
+            return {leaf_name(path): np.zeros(leaf.shape, leaf.dtype) for path, leaf in leaves}
 
         from safetensors.numpy import save
 
         weights = {**self.template.params, **self.template.state}
         params = save({name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in weights.items()})
-        told = {"classes": ["0", "1"], "image_shape": [2], **Memory.at_start().model_dump(), "step": 3}
+        told = {"classes": ["0", "1"], "image_shape": [2], **LoopState.at_start().model_dump(), "step": 3}
         parts = (params, save(zeros(self.slots)), json.dumps(told).encode())
         self.parts = dict(zip(checkpoint.FILES, parts, strict=True))
 
@@ -306,8 +309,8 @@ class Checkpoints:
         for each, part in {**parts, "manifest.json": self.manifest(parts), name: content}.items():
             (folder / each).write_bytes(part)
         contents = checkpoint.load(folder)
-        weights_from_arrays(contents.params, self.template, self.ema)
-        optimizer_from_arrays(self.slots, contents.optimizer)
+        weights_from_arrays(contents.params, self.template, self.ema, Place(str(folder)))
+        optimizer_from_arrays(self.slots, contents.optimizer, Place(str(folder)))
         validated(TypeAdapter(SavedState), json.dumps(contents.state).encode(), Place("state.json"))
 
 
@@ -356,7 +359,8 @@ def targets() -> dict[str, Target]:
 
 def hammer(target: Target, folder: Path, seconds: float, seed: int) -> tuple[int, dict[str, bytes]]:
     """Damaged files for so long: how many, and the first that made each kind of trouble."""
-    random, count, trouble = Random(seed), 0, {}
+    random, count = Random(seed), 0
+    trouble: dict[str, bytes] = {}
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         data = target.draw(random)

@@ -1,4 +1,6 @@
-"""A small network from YAML, whatever its data would be, and a compiler in a hurry."""
+"""A small network from YAML, without data; and a ``jit`` that compiles quickly."""
+
+from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
@@ -8,7 +10,8 @@ import jax
 from cnncli.config.load import Loaded, load
 from cnncli.model import Model
 
-jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # several times quicker to compile
+# Compiles several times as fast; the programs are slower.
+jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 YAML = """\
 data: {{source: {{npz: none.npz}}}}

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from against import kernel_first, last, torch
-from make import drawn, layer_of, normal, run_layer
-from networks import jit
+
+from tests.helpers.layers import layer_of, normal, random_weight, run_layer
+from tests.helpers.networks import jit
+from tests.helpers.pytorch import kernel_first, last, torch
 
 F = torch.nn.functional
 ONCE_OR_TWICE, OFTEN = 2**-8, 2**-7  # of the largest value: a rounding is half of the first
@@ -75,7 +76,7 @@ def test_sums_are_float32(name, xla, monkeypatch):
         monkeypatch.setattr("cnncli.native.library.takes", lambda x: False)
     layer, x = layer_of(written), rounded(normal((64, *shape)))
     declared = layer.resolve(shape).weights.items()
-    weights = {key: rounded(drawn(each, seed)) for seed, (key, each) in enumerate(declared) if not each.state}
+    weights = {key: rounded(random_weight(each, seed)) for seed, (key, each) in enumerate(declared) if not each.state}
     state = {key: np.ones(each.shape, np.float32) for key, each in declared if each.state}
     leaves = {key: torch.tensor(array, dtype=torch.float64, requires_grad=True) for key, array in weights.items()}
     leaf = torch.tensor(x, dtype=torch.float64, requires_grad=True)

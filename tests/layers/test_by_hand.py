@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from make import apply, init_layer, layer_of, network, normal, run_layer
-from networks import jit
 
 from cnncli.layers.rbf import BITMAPS
 from cnncli.losses import CrossEntropy
 from cnncli.model import Weights
+from tests.helpers.layers import apply, init_layer, layer_of, network, normal, run_layer
+from tests.helpers.networks import jit
 
 
 def params(layer, shape):

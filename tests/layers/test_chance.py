@@ -3,8 +3,9 @@
 import jax
 import numpy as np
 import pytest
-from make import apply, layer_of, normal, run_layer
-from networks import jit
+
+from tests.helpers.layers import apply, layer_of, normal, run_layer
+from tests.helpers.networks import jit
 
 
 @pytest.mark.parametrize(("per", "alike"), [("unit", ()), ("channel", (1, 2)), ("example", (1, 2, 3))])

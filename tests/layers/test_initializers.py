@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from make import init_layer, layer_of
+
+from tests.helpers.layers import init_layer, layer_of
 
 FANS = 5 * 5 * 8, 5 * 5 * 64  # of a 5x5 kernel from 8 channels to 64
 

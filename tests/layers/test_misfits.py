@@ -1,10 +1,10 @@
 """What does not fit is refused, with its numbers and a way out."""
 
 import pytest
-from make import layer_of, network
 
 from cnncli.errors import ShapeError
 from cnncli.graph import GraphError
+from tests.helpers.layers import layer_of, network
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ import math
 import jax
 import numpy as np
 import pytest
-from make import network, normal, weights_of
-from networks import jit
+
+from tests.helpers.layers import network, normal, random_weights
+from tests.helpers.networks import jit
 
 
 def test_textbook_receptive_field_grows_with_depth():
@@ -31,7 +32,7 @@ ENCODERS = [
 @pytest.mark.parametrize("layers", ENCODERS, ids=range(len(ENCODERS)))
 def test_textbook_receptive_field_behind_layers_that_enlarge_is_never_exceeded(layers):
     model = network(*layers, shape=(12, 2))
-    weights, x = weights_of(model.graph), normal((8, 12, 2))
+    weights, x = random_weights(model.graph), normal((8, 12, 2))
     size = model.graph.output.field.size[0]
     rows = jit(jax.jacrev(lambda x: model.apply(weights, x)[0].sum((0, 2))))(x)  # (outputs, *x.shape)
     seen = [np.flatnonzero(np.abs(row).sum((0, 2))) for row in np.asarray(rows)]
@@ -53,7 +54,7 @@ ALONE = [
 @pytest.mark.parametrize("layer", ALONE, ids=str)
 def test_textbook_receptive_field_of_one_layer_is_exact_at_every_output(layer):
     model = network(layer, shape=(11, 2))
-    weights, x, field = weights_of(model.graph), normal((64, 11, 2)), model.graph.output.field
+    weights, x, field = random_weights(model.graph), normal((64, 11, 2)), model.graph.output.field
     rows = jit(jax.jacrev(lambda x: model.apply(weights, x)[0].sum((0, 2))))(x)  # (outputs, *x.shape)
     for i, row in enumerate(np.asarray(rows)):
         seen = np.flatnonzero(np.abs(row).sum((0, 2)))

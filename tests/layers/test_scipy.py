@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from make import apply, init_layer, layer_of, normal
 from scipy import ndimage, signal
+
+from tests.helpers.layers import apply, init_layer, layer_of, normal
 
 
 def run(settings, x, kernel):

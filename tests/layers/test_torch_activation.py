@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from against import same_function, torch
-from make import layer_of, normal
 
 from cnncli.layers import LAYERS
 from cnncli.layers.activation import Activation
+from tests.helpers.layers import layer_of, normal
+from tests.helpers.pytorch import same_function, torch
 
 F = torch.nn.functional
 PAIRS = [

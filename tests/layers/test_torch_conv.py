@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from against import few, kernel_first, same_function, torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from make import apply, layer_of, normal
 
 from cnncli.errors import ShapeError
+from tests.helpers.layers import apply, layer_of, normal
+from tests.helpers.pytorch import few, kernel_first, same_function, torch
 
 F = torch.nn.functional
 CONV = {1: F.conv1d, 2: F.conv2d}

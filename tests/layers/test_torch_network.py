@@ -2,12 +2,12 @@
 
 import jax
 import pytest
-from against import agree, kernel_first, torch
-from make import network, normal, weights_of
-from networks import jit
 
 from cnncli.config.reader import read_value
 from cnncli.model import Weights
+from tests.helpers.layers import network, normal, random_weights
+from tests.helpers.networks import jit
+from tests.helpers.pytorch import agree, kernel_first, torch
 
 F = torch.nn.functional
 
@@ -112,7 +112,7 @@ def inception(x, w):
 def test_network_is_pytorchs(yaml, theirs, shape, params):
     model = network(*read_value(yaml, "network").plain(), shape=shape)
     assert model.graph.params == params
-    weights, x = weights_of(model.graph), normal((4, *shape))
+    weights, x = random_weights(model.graph), normal((4, *shape))
     leaves = {name: torch.tensor(array, requires_grad=True) for name, array in weights.params.items()}
     leaf = torch.tensor(x, requires_grad=True)
     expected = theirs(leaf.movedim(-1, 1), leaves)

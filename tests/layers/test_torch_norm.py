@@ -3,9 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from against import agree, last, same_function, torch
-from make import apply, drawn, init_layer, layer_of, normal, run_layer
-from networks import jit
+
+from tests.helpers.layers import apply, init_layer, layer_of, normal, random_weight, run_layer
+from tests.helpers.networks import jit
+from tests.helpers.pytorch import agree, last, same_function, torch
 
 F = torch.nn.functional
 SHAPES = [(4, 5, 3, 6), (4, 6)]
@@ -14,7 +15,8 @@ SHAPES = [(4, 5, 3, 6), (4, 6)]
 @pytest.mark.parametrize("shape", SHAPES)
 def test_textbook_normalisation_batch_norm_through_training_and_after(shape):
     layer = layer_of({"batch_norm": {"momentum": 0.8, "epsilon": 1e-3}})
-    weights = {name: drawn(weight) for name, weight in layer.resolve(shape[1:]).weights.items() if not weight.state}
+    declared = layer.resolve(shape[1:]).weights.items()
+    weights = {name: random_weight(weight) for name, weight in declared if not weight.state}
     theirs = {2: torch.nn.BatchNorm1d, 3: torch.nn.BatchNorm1d, 4: torch.nn.BatchNorm2d}[len(shape)](6, 1e-3, 0.2)
     theirs.weight.data, theirs.bias.data = torch.tensor(weights["scale"]), torch.tensor(weights["bias"])
     state = {"mean": np.zeros(6, np.float32), "var": np.ones(6, np.float32)}

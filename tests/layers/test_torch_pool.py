@@ -3,13 +3,13 @@
 import jax
 import numpy as np
 import pytest
-from against import agree, few, last, same_function, torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from make import apply, layer_of, network, normal, run_layer, weights_of
-from networks import jit
 
 from cnncli.errors import ShapeError
+from tests.helpers.layers import apply, layer_of, network, normal, random_weights, run_layer
+from tests.helpers.networks import jit
+from tests.helpers.pytorch import agree, few, last, same_function, torch
 
 F = torch.nn.functional
 MAX = {1: F.max_pool1d, 2: F.max_pool2d}
@@ -182,7 +182,7 @@ def test_textbook_unpooling_puts_values_where_the_maxima_were(settings):
 def test_textbook_pool_then_unpool_puts_the_maxima_back(settings):
     model = network({"max_pool": settings, "name": "p"}, {"max_unpool": "p"}, shape=(6, 5, 2))
     x = normal((2, 6, 5, 2))
-    y, _ = jit(model.apply)(weights_of(model.graph), x)
+    y, _ = jit(model.apply)(random_weights(model.graph), x)
     pads = settings.get("padding", 0)
     pooled, places = F.max_pool2d(torch.tensor(x).movedim(-1, 1), settings["kernel"], settings.get("stride"), pads,
                                   return_indices=True)  # fmt: skip

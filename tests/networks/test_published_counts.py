@@ -8,8 +8,15 @@ import pytest
 from cnncli.bundled import bundled_configs
 from cnncli.config.load import load
 from cnncli.train.prepare import fit_constants
-from cnncli.train.step import first_state, make_optimizer, make_run
-from cnncli.train.trained import make_model
+from cnncli.train.step import (
+    LearningRate,
+    TrainData,
+    init_state,
+    init_weights,
+    make_model,
+    make_optimizer,
+    make_train_steps,
+)
 
 PUBLISHED = {
     "perceptron": 3,  # two weights and a bias
@@ -64,8 +71,8 @@ def test_every_bundled_config_is_loaded_shape_checked_and_trained_a_step(name):
     config, graph = loaded.config, loaded.graph
     model = make_model(loaded)
     classes = max(graph.output.shape[0], 2)
-    optimizer = make_optimizer(config, model, per_epoch=10, total=10 * config.train.epochs)
-    state = first_state(config, model, optimizer)
+    optimizer = make_optimizer(config, model, LearningRate(config.train, 10, 10 * config.train.epochs))
+    state = init_state(config, optimizer, init_weights(config, model))
     random = np.random.default_rng(0)
     shape = _stored_shape(config, graph.input_shape)
     pictures = random.integers(0, 255, (8, *shape)).astype(np.uint8)
@@ -74,10 +81,10 @@ def test_every_bundled_config_is_loaded_shape_checked_and_trained_a_step(name):
     from cnncli.data.base import Split
 
     constants = fit_constants(config, Split(images, labels))
-    run = jax.jit(make_run(config, model, optimizer, classes))
+    run = jax.jit(make_train_steps(config, model, optimizer, classes))
     rows = jnp.arange(size, dtype=jnp.int32)[None]
     before = {key: np.asarray(array) for key, array in state.params.items()}
-    state, out = run(state, jnp.asarray(images), jnp.asarray(labels), constants, rows)
+    state, out = run(state, TrainData(jnp.asarray(images), jnp.asarray(labels), constants), rows)
     assert np.isfinite(out["loss"]).all()
     assert any((np.asarray(state.params[key]) != before[key]).any() for key in before)
 

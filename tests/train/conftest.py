@@ -5,31 +5,7 @@ from pathlib import Path
 import pytest
 
 from cnncli.config.load import Loaded, load
-
-TINY = """\
-name: tiny
-data:
-  source: digits
-  preprocess: [standardize]
-  augment: [{random_shift: 1}]
-model:
-  input: [8, 8, 1]
-  layers:
-    - conv: {filters: 4, kernel: 3}
-    - batch_norm
-    - relu
-    - max_pool: 2
-    - dropout: 0.2
-    - fc: 10
-    - softmax
-train:
-  epochs: 3
-  batch_size: 128
-  optimizer: {sgd: {lr: 0.05, momentum: 0.9, weight_decay: 0.0005}}
-  schedule: cosine
-  ema: 0.9
-  log_every: 4 steps
-"""
+from tests.helpers.configs import TINY
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from cnncli.evaluate import evaluate_run
 from cnncli.runs.directory import Run
 from cnncli.train.events import Events
 from cnncli.train.prepare import load_data
-from cnncli.train.start import resume, train
+from cnncli.train.trainer import resume, train
 
 CONFIG = """\
 data: {{source: {source}, validation: 0.2}}

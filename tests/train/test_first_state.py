@@ -13,10 +13,9 @@ from cnncli.data.base import Dataset, Split
 from cnncli.layers.base import name_hash
 from cnncli.model import Model
 from cnncli.report import training
-from cnncli.runs.directory import Run
-from cnncli.train.devices import PINNED, devices, placement
-from cnncli.train.loop import Session
+from cnncli.train.devices import PINNED, devices
 from cnncli.train.prepare import Data
+from cnncli.train.setup import Setup
 from cnncli.train.step import INIT
 
 CONFIG = """\
@@ -38,31 +37,34 @@ def loaded(tmp_path):
     return of
 
 
-def session_of(loaded):
+def setup_of(loaded):
     split = Split(np.zeros((8, 8, 8, 1), np.uint8), np.zeros(8, np.int32))
     data = Data(Dataset(tuple(map(str, range(10))), split), "", (8, 8, 1))
-    return Session(loaded, data, {}, placement(1), Run(None))
+    return Setup(loaded, data, {})
 
 
 def test_the_first_state_is_what_each_layer_draws_by_itself(loaded):
-    session = session_of(loaded(3))
-    state = session.first_state()
-    assert session.compile_seconds > 0
-    graph, key = session.model.graph, jax.random.fold_in(jax.random.key(session.config.seed), INIT)
+    setup = setup_of(loaded(3))
+    state = setup.init_state()
+    assert setup.compile_seconds > 0
+    graph, key = setup.model.graph, jax.random.fold_in(jax.random.key(setup.config.seed), INIT)
 
-    def by_layer(key):
-        return {node.name: node.layer.init(jax.random.fold_in(key, name_hash(node.name)), node.in_shape)
-                for node in graph.nodes if node.weights}  # fmt: skip
-
-    drawn = jax.jit(by_layer, compiler_options=QUICKLY)(key)
-    for found, kind in ((state.params, "params"), (state.state, "state"), (state.ema, "params")):
-        wanted = {
-            f"{node}.{name}": each for node, layer in drawn.items() for name, each in getattr(layer, kind).items()
+    def by_weight(key):
+        return {
+            f"{node}.{name}": weight.init.draw(
+                jax.random.fold_in(jax.random.fold_in(key, name_hash(node)), name_hash(name)), weight.shape, weight.fans
+            )
+            for node, name, weight in graph.weights()
         }
+
+    drawn = jax.jit(by_weight, compiler_options=QUICKLY)(key)
+    for found, trained in ((state.params, True), (state.model_state, False), (state.ema_params, True)):
+        names = [f"{node}.{name}" for node, name, weight in graph.weights() if weight.trained is trained]
+        wanted = {name: drawn[name] for name in names}
         assert found.keys() == wanted.keys()
         for name, array in wanted.items():
             assert np.asarray(found[name]).tobytes() == np.asarray(array).tobytes(), name
-    assert "fc2.kernel" in state.state  # frozen
+    assert "fc2.kernel" in state.model_state  # frozen
 
 
 def test_a_deeper_network_needs_no_more_programs(loaded, monkeypatch):

@@ -9,9 +9,9 @@ import pytest
 from cnncli.evaluate import evaluate_run
 from cnncli.runs import checkpoint
 from cnncli.runs.directory import Run
+from cnncli.train.checkpointing import open_trained
 from cnncli.train.events import Events
-from cnncli.train.start import resume
-from cnncli.train.trained import open_trained
+from cnncli.train.trainer import resume
 
 GOLDEN = Path(__file__).parents[1] / "runs" / "golden"
 FORMATS = [f"format-{version}" for version in checkpoint.FORMATS]
@@ -25,7 +25,7 @@ def test_every_format_has_its_golden_run():
 def test_an_old_run_evaluates_to_what_it_measured_and_goes_on(tmp_path, name):
     run = Run(Path(shutil.copytree(GOLDEN / name, tmp_path / name)))
     before = (run.checkpoints / "step-00000012" / "params.safetensors").read_bytes()
-    assert open_trained(run.folder).classes == ("even", "odd")
+    assert open_trained(run.folder).saved.classes == ("even", "odd")
     measured = run.metric_lines()[-1]["val"]
     found = evaluate_run(run.folder, "val", "best", Events()).document()
     assert found["accuracy"] == measured["accuracy"]

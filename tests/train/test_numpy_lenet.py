@@ -5,7 +5,7 @@ import numpy as np
 
 from cnncli.config.load import load
 from cnncli.model import Model
-from cnncli.train.step import first_state, make_optimizer, make_run
+from cnncli.train.step import LearningRate, TrainData, init_state, init_weights, make_optimizer, make_train_steps
 
 LENET = """\
 data: {source: {inline: {inputs: [[0], [1]], labels: [0, 1]}}}
@@ -79,16 +79,17 @@ def test_textbook_training_step_of_lenet_equals_numpy(tmp_path):
     (tmp_path / "lenet.yaml").write_text(text)
     loaded = load(tmp_path / "lenet.yaml")
     model = Model(loaded.graph)
-    optimizer = make_optimizer(loaded.config, model, per_epoch=1, total=10)
-    state = first_state(loaded.config, model, optimizer)
+    optimizer = make_optimizer(loaded.config, model, LearningRate(loaded.config.train, 1, 10))
+    state = init_state(loaded.config, optimizer, init_weights(loaded.config, model))
     random = np.random.default_rng(0)
     images = random.standard_normal((4, 32, 32, 1)).astype(np.float32)
     labels = random.integers(0, 10, 4).astype(np.int32)
     mine = {name: np.asarray(array, np.float64) for name, array in state.params.items()}
     momentum = {name: np.zeros_like(array) for name, array in mine.items()}
-    run = make_run(loaded.config, model, optimizer, 10)
+    data = TrainData(jnp.asarray(images), jnp.asarray(labels), {})
+    run = make_train_steps(loaded.config, model, optimizer, 10)
     for _ in range(2):
-        state, out = run(state, jnp.asarray(images), jnp.asarray(labels), {}, jnp.arange(4, dtype=jnp.int32)[None])
+        state, out = run(state, data, jnp.arange(4, dtype=jnp.int32)[None])
         loss, gradient = numpy_step(mine, images.astype(np.float64), labels)
         np.testing.assert_allclose(out["loss"][0], loss, rtol=1e-5)
         for name in mine:

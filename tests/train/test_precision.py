@@ -7,9 +7,9 @@ import pytest
 
 from cnncli.config.load import load
 from cnncli.native.library import Backend
-from cnncli.train import precision
+from cnncli.train import resolve
 from cnncli.train.events import Events
-from cnncli.train.start import train
+from cnncli.train.trainer import train
 
 
 class Listen(Events):
@@ -21,12 +21,12 @@ class Listen(Events):
 
 
 def hardware(monkeypatch, bfloat16):
-    monkeypatch.setattr("cnncli.train.precision.kernels", lambda: Backend("onednn", "", bfloat16=bfloat16))
+    monkeypatch.setattr("cnncli.train.resolve.kernels", lambda: Backend("onednn", "", bfloat16=bfloat16))
 
 
 def test_without_matrix_units_it_is_float32_and_no_trial_is_made(tiny, tmp_path, monkeypatch):
     hardware(monkeypatch, 1)
-    monkeypatch.setattr("cnncli.train.precision._trial", None)
+    monkeypatch.setattr("cnncli.train.resolve._trial", None)
     heard = Listen()
     run = train(tiny("train.precision=auto", "train.epochs=1"), tmp_path / "runs", heard).run
     assert heard.notes[0] == "precision: auto is float32: this processor has no matrix units for bfloat16 (AMX)"
@@ -48,7 +48,7 @@ def test_with_matrix_units_a_trial_decides_and_the_run_remembers(tiny, tmp_path,
 )
 def test_worse_by_more_than_a_twentieth_is_not_as_good(late, good):
     full, half = np.array([2.0, 1.0, 0.5, 0.5]), np.array([9.0, 9.0, late, late])
-    assert precision.agree(full, half)[0] is good
+    assert resolve.agree(full, half)[0] is good
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,6 @@ def test_worse_by_more_than_a_twentieth_is_not_as_good(late, good):
     ],
 )
 def test_hardware(device, why):
-    found = precision._no_hardware(device)
+    found = resolve._no_hardware(device)
     assert found.startswith(why)
     assert bool(found) == bool(why)

@@ -8,7 +8,7 @@ import pytest
 from cnncli.bundled import bundled_configs
 from cnncli.config.load import load
 from cnncli.train.events import Events
-from cnncli.train.start import train
+from cnncli.train.trainer import train
 
 
 def test_an_mlp_learns_mnist_in_an_epoch(shared_data, tmp_path):

@@ -15,13 +15,13 @@ from cnncli.config.load import load
 from cnncli.errors import CheckpointError, ConfigError, MachineError
 from cnncli.runs import checkpoint
 from cnncli.runs.directory import Run
-from cnncli.train import loop
+from cnncli.train import loop_state
+from cnncli.train.checkpointing import augmentations_fit, open_trained
 from cnncli.train.events import Events
+from cnncli.train.interrupts import Interrupted
 from cnncli.train.prepare import fit_constants, load_data
-from cnncli.train.restore import augmentations_fit
-from cnncli.train.signals import Interrupted
-from cnncli.train.start import most_checkpoints, resume, train
-from cnncli.train.trained import open_trained
+from cnncli.train.setup import Setup
+from cnncli.train.trainer import resume, train
 
 
 class StopAt(Events):
@@ -39,7 +39,7 @@ class StopAt(Events):
 @pytest.fixture
 def short_stretches(monkeypatch):
     """One step at a time, so that a run can stop after any of them."""
-    monkeypatch.setattr(loop, "PACE", 0.0)
+    monkeypatch.setattr(loop_state, "LOOK_SECONDS", 0.0)
 
 
 EVERYTHING = (
@@ -235,15 +235,15 @@ def test_a_damaged_manifest_falls_back_in_words_too(tiny, tmp_path, tree_bytes):
 
 def test_evaluation_and_prediction_fall_back_in_words_and_touch_nothing(tiny, tmp_path, tree_bytes):
     run = train(tiny("train.epochs=2"), tmp_path / "runs", Events()).run
-    best = open_trained(run).checkpoint
+    best = open_trained(run).folder
     flip(best / "params.safetensors")
     before = tree_bytes(run)
     for which in ("best", "latest"):
         heard = Listen()
         trained = open_trained(run, which, heard)
         if which == "best" or best.name == "step-00000022":
-            assert trained.checkpoint != best
-            assert f"Using {trained.checkpoint.name}." in heard.notes[0]
+            assert trained.folder != best
+            assert f"Using {trained.folder.name}." in heard.notes[0]
     assert tree_bytes(run) == before
     for folder in (run / "checkpoints").glob("step-*"):
         flip(folder / "params.safetensors", 9)
@@ -261,7 +261,7 @@ def test_a_disk_too_small_is_told_before_anything_is_made(tiny, tmp_path, monkey
 
 def test_the_space_that_is_asked_for_is_what_checkpoints_take(tiny, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("cnncli.train.start.require_space", lambda root, size: asked.append(size))
+    monkeypatch.setattr("cnncli.train.trainer.require_space", lambda root, size: asked.append(size))
     run = train(tiny("train.epochs=1"), tmp_path / "runs", Events()).run
     arrays = sum(path.stat().st_size for path in (run / "checkpoints/step-00000011").glob("*.safetensors"))
     assert 0.5 * arrays < asked[0] / 2 <= arrays  # at steps 0 and 11; headers beside the numbers
@@ -269,8 +269,9 @@ def test_the_space_that_is_asked_for_is_what_checkpoints_take(tiny, tmp_path, mo
 
 @pytest.mark.parametrize(("keep", "epochs", "most"), [(3, 30, 5), (3, 2, 3), (1_000_000_000, 2, 3)])
 def test_space_is_asked_for_no_more_checkpoints_than_there_will_be(tiny, keep, epochs, most):
-    config = tiny(f"train.keep={keep}", f"train.epochs={epochs}").config
-    assert most_checkpoints(config, load_data(config, tiny().graph, lambda *_: None)) == most
+    loaded = tiny(f"train.keep={keep}", f"train.epochs={epochs}")
+    data = load_data(loaded.config, loaded.graph, lambda *_: None)
+    assert Setup(loaded, data, fit_constants(loaded.config, data.dataset.train)).most_checkpoints == most
 
 
 LIES = [

@@ -11,7 +11,7 @@ from cnncli.errors import ConfigError, DataError, DivergedError
 from cnncli.evaluate import evaluate_run
 from cnncli.runs.directory import Run
 from cnncli.train.events import Events
-from cnncli.train.start import train
+from cnncli.train.trainer import train
 
 
 class Heard(Events):

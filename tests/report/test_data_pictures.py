@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import runner
 from matplotlib.figure import Figure
 from PIL import Image
+
+from tests.helpers.commands import runner
 
 NETWORK = """\
 data: {{source: {source}, validation: 0}}

@@ -1,16 +1,20 @@
-"""Checkpoints whose files are changed, with a manifest that vouches for the change."""
+"""Change a file of a checkpoint and write its new SHA-256 into the manifest, so that the checksums agree."""
+
+from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from safetensors.numpy import load, save
 
 PARAMS, SLOTS, STATE, MANIFEST = "params.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
 
 
 def signed(folder: Path, name: str, content: bytes) -> None:
-    """Put ``content`` there, and make the manifest vouch for it (in format 1, which does not vouch for itself)."""
+    """Write ``content`` and its checksum. The manifest becomes format 1, which has no checksum of itself."""
     (folder / name).write_bytes(content)
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest["files"][name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -18,8 +22,8 @@ def signed(folder: Path, name: str, content: bytes) -> None:
     (folder / MANIFEST).write_text(json.dumps(manifest | {"format": 1}))
 
 
-def tensors(change):
-    """Weights changed, and signed again."""
+def tensors(change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> Callable[[Path], None]:
+    """A function of a checkpoint's folder that applies ``change`` to its parameters."""
 
     def apply(folder: Path) -> None:
         arrays = load((folder / PARAMS).read_bytes())

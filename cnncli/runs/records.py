@@ -1,4 +1,4 @@
-"""What the JSON files of a run must hold: models with bounds, as strict as the config's."""
+"""The JSON records of a run (lines of metrics.jsonl and timing.jsonl, state.json): models as strict as the config's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Strict(BaseModel):
 
 
 class Figures(Strict):
-    """Of an epoch. ``loss`` is None where it was not finite: validation does not stop a training."""
+    """Of an epoch. ``loss`` is None if it was not finite: validation does not stop training."""
 
     loss: float | None
     accuracy: float

@@ -1,4 +1,7 @@
-"""``cnn inspect``'s tables, held as files. To renew them: CNN_GOLDEN=write python -m pytest tests/cli/test_golden.py"""
+"""The tables of ``cnn inspect``, kept as files.
+
+To write them anew: CNN_GOLDEN=write python -m pytest tests/report/test_golden.py
+"""
 
 import os
 from pathlib import Path
@@ -8,10 +11,7 @@ from rich.console import Console
 
 from cnncli.bundled import bundled_configs
 from cnncli.config.load import load
-from cnncli.report.explain import document as explained
-from cnncli.report.explain import rendered
-from cnncli.report.inspect import document
-from cnncli.report.tables import inspect_table
+from cnncli.report import explain, inspect
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -34,8 +34,8 @@ def hold(name, text):
 
 @pytest.mark.parametrize("name", sorted(bundled_configs()))
 def test_inspect(name):
-    hold(name, text_of(inspect_table(document(load(bundled_configs()[name])))))
+    hold(name, text_of(inspect.rendered(inspect.document(load(bundled_configs()[name]))).renderables[0]))
 
 
 def test_explain():
-    hold("lenet5-explain", text_of(rendered(explained(load(bundled_configs()["lenet5"]), None))))
+    hold("lenet5-explain", text_of(explain.rendered(explain.document(load(bundled_configs()["lenet5"]), None))))

@@ -1,7 +1,9 @@
-"""Commands in processes of their own, a moment after they are asked for: everything is imported before the fork.
+"""Starts commands quickly: a server process imports everything once and forks a child for each command.
 
-Forking is safe here, and only here: the parent has one thread and has not started JAX's backend.
+Forking is safe only here: the server has one thread and has not started JAX's backend.
 """
+
+from __future__ import annotations
 
 import json
 import os
@@ -11,58 +13,67 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
+
 
 @dataclass
 class Child:
-    """A command under way."""
+    """A running command."""
 
     pid: int
-    zygote: "Zygote"
+    server: ForkServer
     output: Path
 
     def kill(self, signum: int = signal.SIGKILL) -> None:
         os.kill(self.pid, signum)
 
     def wait(self) -> int:
-        """Exit code, negative for a signal."""
-        self.zygote.running.discard(self.pid)
-        return self.zygote.ask({"wait": self.pid})
+        """The exit code; the negative signal number if a signal ended it."""
+        self.server.running.discard(self.pid)
+        return self.server.ask({"wait": self.pid})
 
     def said(self) -> str:
-        """Both streams so far."""
+        """Its output so far, stdout and stderr together."""
         return self.output.read_text(encoding="utf-8", errors="replace")
 
 
-class Zygote:
-    """Starts ``cnn`` quickly, many times."""
+class ForkServer:
+    """The client's side: starts commands and waits for them."""
 
     def __init__(self) -> None:
         self.running: set[int] = set()
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen([sys.executable, __file__], stdin=pipe, stdout=pipe, text=True, env=environment)
+        command = [sys.executable, "-m", "tests.helpers.fork_server"]
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, text=True)
 
     def cnn(self, *arguments: object, cwd: Path) -> Child:
-        """Start a command; its streams go to a file."""
+        """Start a command; its output goes to ``output.txt`` in ``cwd``."""
         output = cwd / "output.txt"
         output.write_bytes(b"")
         child = Child(self.ask({"run": [str(each) for each in arguments], "cwd": str(cwd)}), self, output)
         self.running.add(child.pid)
         return child
 
-    def ask(self, what: dict) -> int:
-        self.process.stdin.write(json.dumps(what) + "\n")
+    def ask(self, request: dict[str, object]) -> int:
+        """The server's answer: a process's number, or an exit code."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
     def close(self) -> None:
-        for pid in self.running:  # left by a test that failed
+        """Kill commands that a failed test left running, and end the server."""
+        for pid in self.running:
             os.kill(pid, signal.SIGKILL)
-        with self.process:  # closes its pipes, then waits
+        with self.process:
+            # Leaving the block closes its pipes, then waits.
             pass
 
 
 def serve() -> None:
+    """The server's side: answer requests on stdin until it is closed."""
     import jax  # noqa: F401
     import matplotlib.figure  # noqa: F401
     import optax  # noqa: F401
@@ -71,7 +82,7 @@ def serve() -> None:
     import cnncli.evaluate
     import cnncli.report.plots
     import cnncli.report.training
-    import cnncli.train.start  # noqa: F401
+    import cnncli.train.trainer  # noqa: F401
 
     for line in sys.stdin:
         asked = json.loads(line)

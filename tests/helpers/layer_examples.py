@@ -1,4 +1,6 @@
-"""Each layer's own example, read from its docstring, as something to run. No JAX here: static work must do without."""
+"""The example in each layer's docstring, parsed. Without JAX: static work must not need it."""
+
+from __future__ import annotations
 
 import ast
 import inspect
@@ -28,7 +30,7 @@ class Example:
 
     @property
     def composite(self) -> bool:
-        """Whether it only wires."""
+        """Whether it only connects other layers."""
         return isinstance(self.layer, Composite)
 
     @property
@@ -51,7 +53,7 @@ EXAMPLES = {layer.kind: example_of(layer) for layer in LAYERS}
 
 
 def static_work() -> None:
-    """All that is known of every example before any number is computed."""
+    """Compute what is known of every example without arrays: shapes, weights, multiply-adds, windows."""
     from cnncli.graph import build
 
     for example in EXAMPLES.values():

@@ -11,8 +11,7 @@ from cnncli.config.load import load
 from cnncli.data.base import Split
 from cnncli.memory import program_bytes
 from cnncli.train.devices import placement
-from cnncli.train.trained import make_model
-from cnncli.train.validate import evaluate, make_count, make_forward
+from cnncli.train.step import Evaluator, make_forward, make_model
 
 CONFIG = """\
 data: {{source: {{npz: x.npz}}}}
@@ -35,8 +34,7 @@ def network(tmp_path):
 
 
 def measured(config, model, weights, split, classes):
-    count = make_count(config, model, classes)
-    return evaluate(count, weights, {}, split, classes, 16, placement(16).batch)
+    return Evaluator(config, model, classes, placement(16))(weights, {}, split)
 
 
 def test_figures_by_scikit_learn(network):
@@ -67,7 +65,7 @@ def test_of_equal_scores_the_first_class_is_the_likeliest_and_of_no_numbers_none
 def test_memory_grows_with_the_classes_and_not_their_square(network):
     classes, size = 20_000, 4
     config, model, weights = network(classes)
-    count = make_count(config, model, classes)
+    count = Evaluator(config, model, classes, placement(16)).eval_step
     kinds = (((size, 6), np.float32), ((size,), np.int32), ((size,), np.bool_))
     program = count.lower(weights, {}, *(np.zeros(*kind) for kind in kinds)).compile()
     assert program_bytes(program) < 40 * 4 * size * classes  # a matrix of counts would take 1.6 GB
