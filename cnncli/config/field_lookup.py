@@ -24,6 +24,12 @@ def class_at(model: type[BaseModel], location: Location) -> type[BaseModel] | No
     return next(iter(classes)) if len(classes) == 1 else None
 
 
+def fields_at(model: type[BaseModel], location: Location) -> dict[str, FieldInfo]:
+    """The fields of the class at ``location``; none where it is not one class."""
+    owner = class_at(model, location)
+    return fields(owner) if owner else {}
+
+
 def fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
     """A class's fields as the YAML calls them."""
     return {info.alias or name: info for name, info in model.model_fields.items()}

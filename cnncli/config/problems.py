@@ -8,9 +8,9 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from cnncli.config import messages, suggest
-from cnncli.config.field_lookup import choices, class_at, fields
+from cnncli.config.field_lookup import choices, class_at, fields, fields_at
 from cnncli.config.reader import YamlNode
-from cnncli.config.schema import Config, DataSettings, ModelSettings, TrainSettings
+from cnncli.config.schema import Config, TrainSettings
 from cnncli.errors import Location, Place, Problem
 from cnncli.layers import Entry, Layer
 from cnncli.layers.entry import BESIDE
@@ -26,7 +26,7 @@ def problems_of(errors: list[ErrorDetails], root: YamlNode) -> list[Problem]:
     errors = sorted(_one_per_union(errors), key=lambda error: _position(root.find(error["loc"]).place))
     errors, others = errors[:WORDED], [root.find(error["loc"]) for error in errors[WORDED:]]
     unknown = [error["loc"] for error in errors if error["type"] == "extra_forbidden"]
-    meant = {(*loc[:-1], nearest(str(loc[-1]), _known(loc), FIELD_WORDS)) for loc in unknown}
+    meant = {(*loc[:-1], nearest(str(loc[-1]), list(fields_at(Config, loc[:-1])), FIELD_WORDS)) for loc in unknown}
     inner = {error["loc"][:steps] for error in errors for steps in range(1, len(error["loc"]))}
     torn = {_field(error["loc"])[:-1] for error in errors if str(error["input"]).startswith("(")}
     left = [error for error in errors if not (
@@ -74,8 +74,7 @@ def _example(error: ErrorDetails, root: YamlNode) -> str:
     location = _field(error["loc"])
     values, name = root.find(location[:-1]).plain(), str(location[-1])
     torn = suggest.torn_list(values, name) if isinstance(values, dict) and name in values else ""
-    owner = class_at(Config, location[:-1])
-    info = fields(owner).get(name) if owner else None
+    info = fields_at(Config, location[:-1]).get(name)
     if not torn and info and info.examples and error["type"] in messages.WRONG_TYPE:
         torn = suggest.one_line([info.examples[0]])[1:-1]
     return f"Write {name}: {torn}." if torn else ""
@@ -98,15 +97,9 @@ def _unknown_kind(error: ErrorDetails, node: YamlNode, root: YamlNode) -> Proble
     return node.problem(messages.message(error), hint or messages.hint(error), place)
 
 
-def _known(location: Location) -> list[str]:
-    """The keys that may stand where the last step of ``location`` does."""
-    owner = class_at(Config, location[:-1])
-    return list(fields(owner)) if owner else []
-
-
 def _unknown_key(location: Location, root: YamlNode) -> Problem:
     parent, key, owner = root.find(location[:-1]), str(location[-1]), class_at(Config, location[:-1])
-    known = _known(location)
+    known = list(fields_at(Config, location[:-1]))
     hint = did_you_mean(key, known, FIELD_WORDS) or "It takes none."
     if not nearest(key, known, FIELD_WORDS):
         if owner and not issubclass(owner, Spec) and (home := _home(key)):
@@ -125,7 +118,7 @@ def _unknown_key(location: Location, root: YamlNode) -> Problem:
 def _home(key: str) -> str | None:
     """Where a field called ``key``, here or elsewhere, stands: in a section, or in a choice of the training's."""
     words = {key, *FIELD_WORDS.get(key, "").split()}
-    for name, section in (("data", DataSettings), ("model", ModelSettings), ("train", TrainSettings)):
+    for name, section in suggest.SECTIONS.items():
         if words & set(fields(section)):
             return name
     for name, info in fields(TrainSettings).items():
@@ -136,8 +129,7 @@ def _home(key: str) -> str | None:
 
 
 def _missing(location: Location, root: YamlNode) -> Problem:
-    owner = class_at(Config, location[:-1])
-    info = fields(owner).get(str(location[-1])) if owner else None
+    info = fields_at(Config, location[:-1]).get(str(location[-1]))
     meaning = f" ({info.description})" if info and info.description else ""
     return root.find(location[:-1]).problem(f"needs {location[-1]}{meaning}")
 
@@ -147,7 +139,7 @@ def _two_specs(error: ErrorDetails, node: YamlNode) -> Problem:
     second = list(node.keys)[1]
     added = next((key for key, place in node.keys.items() if place.line is None), None)
     hint = f"Write {node.path}={{{added}: ...}} to replace the other." if added else "Keep one."
-    members = choices(fields(class_at(Config, error["loc"][:-1]) or Config)[str(error["loc"][-1])])[0].members
+    members = choices(fields_at(Config, error["loc"][:-1])[str(error["loc"][-1])])[0].members
     kind, wrong = next((key for key in node.value if key in members), None), added or second
     if kind and wrong not in members and (near := nearest(wrong, list(fields(members[kind])), FIELD_WORDS)):
         value = suggest.one_line([node.value[wrong].plain()])[1:-1]

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from optax_table import LEFT_OUT, TABLE, written_table
 from pydantic import ValidationError
 
 from cnncli.optimizers import Optimizers, optax_table
+from tests.helpers.optax_table import LEFT_OUT, TABLE, written_table
 
 LISTED = optax_table()["optimizers"]
 NAMES = sorted(LISTED)
