@@ -1,4 +1,4 @@
-"""Validation errors to problems at their place in the file."""
+"""Turns pydantic's validation errors into problems with a place in the file."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from cnncli.config import messages, suggest
 from cnncli.config.field_lookup import choices, class_at, fields, fields_at
 from cnncli.config.reader import YamlNode
 from cnncli.config.schema import Config, TrainSettings
+from cnncli.config.writer import value_text
 from cnncli.errors import Location, Place, Problem
 from cnncli.layers import Entry, Layer
 from cnncli.layers.entry import BESIDE
 from cnncli.spec import FIELD_WORDS, NO_FIELD, OTHERWISE, Spec, did_you_mean, nearest
 
 _UNION = re.compile(r"int|float|str|bool|.*[\[(-].*")  # how pydantic calls a member of a union of plain types
-WORDED = 100  # errors put in words, each a search for what was meant; a screen shows fewer, the others are counted
+MAX_EXPLAINED = 100  # each takes a search for a hint; the other errors are only counted
 _LAYERS = choices(fields(Entry)["layer"])[0].members
 
 
 def problems_of(errors: list[ErrorDetails], root: YamlNode) -> list[Problem]:
     """Each error once, in the order of the file. A missing field that a wrong word stands for is one error, not two."""
     errors = sorted(_one_per_union(errors), key=lambda error: _position(root.find(error["loc"]).place))
-    errors, others = errors[:WORDED], [root.find(error["loc"]) for error in errors[WORDED:]]
+    errors, others = errors[:MAX_EXPLAINED], [root.find(error["loc"]) for error in errors[MAX_EXPLAINED:]]
     unknown = [error["loc"] for error in errors if error["type"] == "extra_forbidden"]
     meant = {(*loc[:-1], nearest(str(loc[-1]), list(fields_at(Config, loc[:-1])), FIELD_WORDS)) for loc in unknown}
     inner = {error["loc"][:steps] for error in errors for steps in range(1, len(error["loc"]))}
@@ -76,7 +77,7 @@ def _example(error: ErrorDetails, root: YamlNode) -> str:
     torn = suggest.torn_list(values, name) if isinstance(values, dict) and name in values else ""
     info = fields_at(Config, location[:-1]).get(name)
     if not torn and info and info.examples and error["type"] in messages.WRONG_TYPE:
-        torn = suggest.one_line([info.examples[0]])[1:-1]
+        torn = value_text(info.examples[0])
     return f"Write {name}: {torn}." if torn else ""
 
 
@@ -142,7 +143,7 @@ def _two_specs(error: ErrorDetails, node: YamlNode) -> Problem:
     members = choices(fields_at(Config, error["loc"][:-1])[str(error["loc"][-1])])[0].members
     kind, wrong = next((key for key in node.value if key in members), None), added or second
     if kind and wrong not in members and (near := nearest(wrong, list(fields(members[kind])), FIELD_WORDS)):
-        value = suggest.one_line([node.value[wrong].plain()])[1:-1]
+        value = value_text(node.value[wrong].plain())
         hint = f"Write {node.path}.{kind}.{near}={value}." if added else f"Write {kind}: {{..., {near}: {value}}}."
     return node.problem(messages.message(error), hint, node.keys[added or second])
 
