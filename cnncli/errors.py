@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self
 
+Location = tuple[int | str, ...]  # of a value in a config: ("model", "layers", 3)
+
 
 @dataclass(frozen=True)
 class Place:

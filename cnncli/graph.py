@@ -7,19 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from cnncli.errors import ShapeError
+from cnncli.errors import Location, ShapeError
 from cnncli.layers import Composite, Entries, Entry, Layer, Resolved, Shape, Weight
 from cnncli.layers.composites import Block
 from cnncli.receptive_field import Field
 from cnncli.spec import did_you_mean
 
 INPUT = "input"
-UNKNOWN = ""  # stands for a node whose shape follows from a misfit already noted
+UNKNOWN = ""  # in place of a node behind a layer that does not fit: its shape is not known
 FLOAT_BYTES = 4
 MAX_LAYERS = 20_000
-MAX_MISFITS = 25  # found at once: a screen shows fewer, and looking for what was meant takes a while
-MAX_SIZE = 1 << 40  # values of an output, pixels between two of its places: more is a mistake, and slow to count with
-Location = tuple[int | str, ...]
+MAX_MISFITS = 25  # more would not fit on a screen, and each takes a search for a hint
+MAX_SIZE = 1 << 40  # values of an output, pixels between two of its places: more is a mistake
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class Misfit:
-    """Why a layer cannot stand where it stands. ``part``: the key that is wrong, where it is ``from`` or ``name``."""
+    """Why a layer does not fit its place. ``part``: the key that is wrong, where it is ``from`` or ``name``."""
 
     location: Location
     message: str
@@ -158,7 +157,7 @@ def build(entries: Entries, input_shape: Shape) -> Graph:
 
 @dataclass
 class _Builder:
-    """The wiring that composites see. ``names``: per open list, what ``from:`` can reach."""
+    """Adds nodes to a graph, layer by layer. ``names``: for each list being wired, what ``from:`` can name."""
 
     input_shape: Shape
     nodes: dict[str, Node] = field(default_factory=dict)

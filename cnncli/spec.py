@@ -44,7 +44,7 @@ FIELD_WORDS = {
     "data_dir": "dir path", "directory": "path dir", "folder": "path dir", "shape": "input size",
 }  # fmt: skip
 
-# Words elsewhere for what is no field here.
+# Fields of other frameworks that do not exist here, and why.
 NO_FIELD = {
     **dict.fromkeys(("in_channels", "in_features", "input_dim", "in_planes"), "It follows from the layer before."),
     "shuffle": "Training images are always shuffled, by the seed.",
@@ -54,7 +54,7 @@ NO_FIELD = {
     "random_resized_crop.ratio": "Write aspect: 1.33 for a ratio of 3/4 to 4/3.",
 }  # fmt: skip
 
-# Ours for one thing, elsewhere for another: suggested where one is given what it does not take.
+# Kinds whose name means another layer elsewhere: that one is suggested where a field does not exist here.
 OTHERWISE = {"linear": "fc"}
 
 MANY = 14  # words that are listed where one of them was meant; of more, the FEW nearest are
@@ -144,7 +144,7 @@ def did_you_mean(word: str, known: Sequence[str], others: Mapping[str, str] | No
 
 
 def describe(value: Any) -> str:
-    """What came, in words: ``3``, ``text 'abc'``, ``a list``."""
+    """A value in an error message: ``3``, ``text 'abc'``, ``a list``."""
     match value:
         case None:
             return "nothing"

@@ -1,5 +1,7 @@
 """The classes that CONTRIBUTING.md shows do what it says."""
 
+from __future__ import annotations  # for the page's code too
+
 import inspect
 import re
 from pathlib import Path

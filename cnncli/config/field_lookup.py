@@ -1,4 +1,4 @@
-"""Which class's fields stand at a location of the config."""
+"""Finds the class whose fields stand at a location of the config."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from cnncli.errors import Location
 from cnncli.spec import Choice
 
-Location = tuple[int | str, ...]
 Holder = type[BaseModel] | Choice
 
 
@@ -22,6 +22,12 @@ def class_at(model: type[BaseModel], location: Location) -> type[BaseModel] | No
             here = [found for each in here for found in _below(each, step)]
     classes = dict.fromkeys(each for each in here if isinstance(each, type))
     return next(iter(classes)) if len(classes) == 1 else None
+
+
+def fields_at(model: type[BaseModel], location: Location) -> dict[str, FieldInfo]:
+    """The fields of the class at ``location``; none where it is not one class."""
+    owner = class_at(model, location)
+    return fields(owner) if owner else {}
 
 
 def fields(model: type[BaseModel]) -> dict[str, FieldInfo]:

@@ -13,19 +13,17 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from cnncli.config.blocks import expand_blocks
-from cnncli.config.field_lookup import Location
 from cnncli.config.overrides import apply_overrides
 from cnncli.config.problems import in_order, problems_of
-from cnncli.config.reader import YamlNode, file_text, read_text
+from cnncli.config.reader import RESOLVED, YamlNode, file_text, read_text
 from cnncli.config.schema import MAX_NAME, Config, DataSettings, ModelSettings
-from cnncli.errors import ConfigError, Place, Problem, ShapeError
+from cnncli.errors import ConfigError, Location, Place, Problem, ShapeError
 from cnncli.graph import Graph, GraphError, Misfit, build
 from cnncli.layers.base import times
 from cnncli.layers.entry import BESIDE
 from cnncli.paths import located
 
 PARAMETER_BYTES = 12  # a float32 weight, its gradient and one optimizer slot
-RESOLVED = "resolved.yaml"  # what a run keeps: the config of its training, written out
 MAX_PROBLEMS = 20  # shown at once: one screen
 
 
@@ -47,19 +45,47 @@ class Loaded:
 def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     """Read, override, write blocks out, validate and wire. ConfigError (exit 2) lists every problem at its place."""
     text = file_text(path)
-    root = apply_overrides(_as_then(_named(read_text(text, str(path)), path), path), overrides)
+    root = _with_run_name(read_text(text, str(path)), path)
+    root = apply_overrides(_with_old_rules(root, path), overrides)
     root, problems = expand_blocks(root)
     if problems:  # with blocks half written out, errors of the model may not be the user's
         root = root.having({**root.value, "model": root.having({})})
     config, errors = _validate(Config, root.plain())
     if problems:
         raise _refused([*problems, *problems_of([each for each in errors if each["loc"][0] != "model"], root)])
-    graph, misfits = _wired(root, config, errors)
-    found = [*problems_of(errors, root), *misfits, *_data_misfits(root, config, errors)]
-    found += [*_output_misfits(config, graph, root), *_too_large(graph, root)]
-    if found or not config or not graph:
-        raise _refused(found)
+    model = config.model if config else _valid_layers(root, errors)
+    data = config.data if config else _validate(DataSettings, root.find(("data",)).plain())[0]
+    graph, misfits = _wire(model, root) if model else (None, [])
+    problems = [*problems_of(errors, root), *misfits, *(_data_misfits(data, root, errors) if data else ())]
+    if graph:
+        problems += [*(_output_misfits(config, graph, root) if config else ()), *_too_large(graph, root)]
+    if problems or not config or not graph:
+        raise _refused(problems)
     return Loaded(_located(config, root, path), graph, root, path, text)
+
+
+def _validate(model: type[BaseModel], value: Any) -> tuple[Any, list[ErrorDetails]]:
+    try:
+        return model.model_validate(value), []
+    except ValidationError as error:
+        return None, error.errors(include_url=False)
+
+
+def _valid_layers(root: YamlNode, errors: list[ErrorDetails]) -> ModelSettings | None:
+    """Of a model with ``errors``, the layers above the first wrong one, if the input is right."""
+    section = root.find(("model",)).plain()
+    wrong = [error["loc"][2] for error in errors if error["loc"][:2] == ("model", "layers") and error["loc"][2:]]
+    if wrong:
+        section["layers"] = section["layers"][: min(each for each in wrong if isinstance(each, int))]
+    return _validate(ModelSettings, section)[0]
+
+
+def _wire(model: ModelSettings, root: YamlNode) -> tuple[Graph | None, list[Problem]]:
+    """The graph, or what does not fit."""
+    try:
+        return build(model.layers, model.input), []
+    except GraphError as error:
+        return None, [_misfit(root, misfit) for misfit in error.misfits]
 
 
 def _located(config: Config, root: YamlNode, path: Path) -> Config:
@@ -83,7 +109,7 @@ def _refused(problems: list[Problem]) -> ConfigError:
     return ConfigError(problems)
 
 
-def _named(root: YamlNode, path: Path) -> YamlNode:
+def _with_run_name(root: YamlNode, path: Path) -> YamlNode:
     """The file's name for a missing ``name:``."""
     if "name" in root.value:
         return root
@@ -92,8 +118,8 @@ def _named(root: YamlNode, path: Path) -> YamlNode:
     return root.having({**root.value, "name": YamlNode(name, Place(root.place.file), "name")})
 
 
-def _as_then(root: YamlNode, path: Path) -> YamlNode:
-    """An old run's config with the rules by which its data was split, which today's are not."""
+def _with_old_rules(root: YamlNode, path: Path) -> YamlNode:
+    """The config of a run, with the older rules by which its data was split where it names none."""
     data = root.value.get("data")
     if path.name != RESOLVED or data is None or not isinstance(data.value, dict):
         return root
@@ -106,30 +132,6 @@ def _as_then(root: YamlNode, path: Path) -> YamlNode:
     return root.having({**root.value, "data": data.having(changed)})
 
 
-def _validate(model: type[BaseModel], value: Any) -> tuple[Any, list[ErrorDetails]]:
-    try:
-        return model.model_validate(value), []
-    except ValidationError as error:
-        return None, error.errors(include_url=False)
-
-
-def _wired(root: YamlNode, config: Config | None, errors: list[ErrorDetails]) -> tuple[Graph | None, list[Problem]]:
-    """The graph; or what does not fit, among the layers above the first wrong one."""
-    model = config.model if config else None
-    if model is None:
-        section = root.find(("model",)).plain()
-        wrong = [error["loc"][2] for error in errors if error["loc"][:2] == ("model", "layers") and error["loc"][2:]]
-        if wrong:
-            section["layers"] = section["layers"][: min(each for each in wrong if isinstance(each, int))]
-        model, _ = _validate(ModelSettings, section)
-    if model is None:
-        return None, []
-    try:
-        return build(model.layers, model.input), []
-    except GraphError as error:
-        return None, [_misfit(root, each) for each in error.misfits]
-
-
 def _misfit(root: YamlNode, misfit: Misfit) -> Problem:
     """A problem of a layer's entry, or of its from or name. An override that changed the entry is its place."""
     node = root.find(("model", "layers", *misfit.location))
@@ -137,8 +139,7 @@ def _misfit(root: YamlNode, misfit: Misfit) -> Problem:
     kind = next((key for key in entry if key not in BESIDE), "")
     part = entry.get(misfit.part)
     place = _overridden(node) or (part.place if part else node.keys.get(kind, node.place))
-    path = f"{node.path}.{kind}" if kind else node.path
-    return Problem(misfit.message, place, path, misfit.hint, node.note)
+    return Problem(misfit.message, place, f"{node.path}.{kind}" if kind else node.path, misfit.hint, node.note)
 
 
 def _overridden(node: YamlNode) -> Place | None:
@@ -148,10 +149,10 @@ def _overridden(node: YamlNode) -> Place | None:
     return next((place for child in node.children() if (place := _overridden(child))), None)
 
 
-def _data_misfits(root: YamlNode, config: Config | None, errors: list[ErrorDetails]) -> Iterator[Problem]:
+def _data_misfits(data: DataSettings, root: YamlNode, errors: list[ErrorDetails]) -> Iterator[Problem]:
     """Images that do not fit the input, as far as is known before any data is read."""
-    data = config.data if config else _validate(DataSettings, root.find(("data",)).plain())[0]
-    if data is None or (shape := data.source.image_shape()) is None:
+    shape = data.source.image_shape()
+    if shape is None:
         return
     for section in ("preprocess", "augment"):
         for index, step in enumerate(getattr(data, section)):
@@ -160,7 +161,7 @@ def _data_misfits(root: YamlNode, config: Config | None, errors: list[ErrorDetai
             except ShapeError as error:
                 node = root.find(("data", section, index))
                 place = _overridden(node) or node.keys.get(step.kind, node.place)
-                yield Problem(str(error), place, node.path, error.hint)
+                yield node.problem(str(error), error.hint, place)
                 return
     node = root.find(("model", "input"))
     wrong = any(error["loc"][:2] == ("model", "input") or error["loc"] == ("model",) for error in errors)
@@ -169,14 +170,11 @@ def _data_misfits(root: YamlNode, config: Config | None, errors: list[ErrorDetai
         hint = f"Try input: {list(shape)}."
         if data.source.kind == "inline" and wanted == (*shape, 1):
             hint = f"Write each number as [number], for one channel; input: {list(shape)} is length x channels."
-        yield Problem(f"the input is {times(wanted)}, but {data.source.kind} gives {times(shape)}{steps}",
-                      node.place, node.path, hint)  # fmt: skip
+        yield node.problem(f"the input is {times(wanted)}, but {data.source.kind} gives {times(shape)}{steps}", hint)
 
 
-def _output_misfits(config: Config | None, graph: Graph | None, root: YamlNode) -> Iterator[Problem]:
+def _output_misfits(config: Config, graph: Graph, root: YamlNode) -> Iterator[Problem]:
     """Outputs and class weights that are not one number per class."""
-    if not config or not graph:
-        return
     classes = config.data.source.class_count()
     for shape, location, widths in _outputs(graph):
         if len(shape) != 1:
@@ -188,17 +186,16 @@ def _output_misfits(config: Config | None, graph: Graph | None, root: YamlNode) 
     weights, node = config.train.class_weights, root.find(("train", "class_weights"))
     if classes and isinstance(weights, tuple) and len(weights) != classes:
         what = f"expected {classes} numbers, one for each class of {config.data.source.kind}, got {len(weights)}"
-        yield Problem(what, node.place, node.path)
+        yield node.problem(what)
 
 
-def _too_large(graph: Graph | None, root: YamlNode) -> Iterator[Problem]:
-    """More parameters than this machine could train, told before anything is allocated."""
+def _too_large(graph: Graph, root: YamlNode) -> Iterator[Problem]:
+    """More parameters than this machine could train."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if graph and graph.params * PARAMETER_BYTES > memory:
-        node = root.find(("model", "layers"))
+    if graph.params * PARAMETER_BYTES > memory:
         need, have = graph.params * PARAMETER_BYTES // 2**30, memory // 2**30
-        yield Problem(f"{graph.params:,} parameters need {need:,} GiB to train, this machine has {have:,} GiB",
-                      node.place, node.path, "`cnn inspect` shows which layers hold them.")  # fmt: skip
+        what = f"{graph.params:,} parameters need {need:,} GiB to train, this machine has {have:,} GiB"
+        yield root.find(("model", "layers")).problem(what, "`cnn inspect` shows which layers hold them.")
 
 
 def _outputs(graph: Graph) -> Iterator[tuple[tuple[int, ...], Location, Location]]:

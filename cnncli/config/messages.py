@@ -1,4 +1,4 @@
-"""What was expected and what came, in words: one sentence and one hint for each kind of validation error."""
+"""The message and the hint of each kind of validation error."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ _TRUTH = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false
 
 
 def expected(error: ErrorDetails) -> str:
-    """What should have come: ``a whole number``, ``more than 0``."""
+    """What was expected: ``a whole number``, ``more than 0``."""
     context = {key: _number(value) for key, value in error.get("ctx", {}).items()}
     return _EXPECTED[error["type"]].format(**context)
 
 
 def message(error: ErrorDetails) -> str:
-    """``expected a whole number, got 2.5``; an error of our own says itself."""
+    """``expected a whole number, got 2.5``. Errors raised by this project bring their own message."""
     kind, context = error["type"], error.get("ctx", {})
     if kind in _EXPECTED:
         got = context["actual_length"] if kind in LENGTHS else describe(error["input"])
@@ -59,7 +59,7 @@ def message(error: ErrorDetails) -> str:
 
 
 def hint(error: ErrorDetails) -> str:
-    """How to write it, where that can be guessed."""
+    """What to write instead, where that can be guessed."""
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     if "hint" in context:
         return str(context["hint"])

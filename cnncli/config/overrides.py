@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cnncli.config.field_lookup import class_at, fields
+from cnncli.config.field_lookup import class_at, fields, fields_at
 from cnncli.config.reader import FORBIDDEN, MAX_DEPTH, MAX_VALUES, YamlNode, growth, read_value
 from cnncli.config.schema import Config
 from cnncli.config.suggest import SECTIONS
 from cnncli.errors import ConfigError, Place, Problem
+from cnncli.layers.entry import BESIDE
 from cnncli.spec import Spec, describe
 
 MAX_SHOWN = 100  # characters of an override in a message
@@ -82,23 +83,23 @@ def _opened(node: YamlNode, step: str, value: YamlNode) -> YamlNode:
         return node
     if node.value is None:
         return replace(node, value={}, keys={})
-    if main := _main_field(node.path, step):
-        return replace(node, value={main: replace(node, path=f"{node.path}.{main}")}, keys={main: node.place})
-    entry = node.path.endswith("]") and step in ("name", "from")  # a layer may be called or fed otherwise
+    if shorthand := _shorthand(node.path, step):
+        return replace(node, value={shorthand: replace(node, path=f"{node.path}.{shorthand}")},
+                       keys={shorthand: node.place})  # fmt: skip
+    entry = node.path.endswith("]") and step in BESIDE
     if isinstance(node.value, str) and (entry or node.value == step):
         word = YamlNode(None, value.place, f"{node.path}.{node.value}")
         return replace(node, value={node.value: word}, keys={node.value: node.place})
     if isinstance(node.value, list):
         raise ConfigError.of(f"{node.path} is a list", f"Write {node.path}[0] for its first item.")
-    owner = class_at(Config, (*_steps(node.path), node.value)) if isinstance(node.value, str) else None
-    if owner and step in fields(owner):
+    if isinstance(node.value, str) and step in fields_at(Config, (*_steps(node.path), node.value)):
         raise ConfigError.of(f"{step} belongs to {node.value}", f"Write {node.path}.{node.value}.{step}=...")
     what = f"{node.path} is {describe(node.value)}, which has no {step}"
     raise ConfigError.of(what, f"Write {node.path}=... to replace it.")
 
 
-def _main_field(path: str, field: str) -> str | None:
-    """The field that stands alone in the short form at ``path``, if that has ``field`` too."""
+def _shorthand(path: str, field: str) -> str | None:
+    """The shorthand of the spec at ``path``, if that spec has the field ``field`` too."""
     steps = _steps(path)
     location = ("model", *steps[2:]) if steps[0] == "blocks" else tuple(steps)  # a block's layers are layers
     owner = class_at(Config, location)

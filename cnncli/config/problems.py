@@ -1,4 +1,4 @@
-"""Validation errors to problems at their place in the file."""
+"""Turns pydantic's validation errors into problems with a place in the file."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from cnncli.config import messages, suggest
-from cnncli.config.field_lookup import Location, choices, class_at, fields
+from cnncli.config.field_lookup import choices, class_at, fields, fields_at
 from cnncli.config.reader import YamlNode
-from cnncli.config.schema import Config, DataSettings, ModelSettings, TrainSettings
-from cnncli.errors import Place, Problem
+from cnncli.config.schema import Config, TrainSettings
+from cnncli.config.writer import value_text
+from cnncli.errors import Location, Place, Problem
 from cnncli.layers import Entry, Layer
 from cnncli.layers.entry import BESIDE
 from cnncli.spec import FIELD_WORDS, NO_FIELD, OTHERWISE, Spec, did_you_mean, nearest
 
 _UNION = re.compile(r"int|float|str|bool|.*[\[(-].*")  # how pydantic calls a member of a union of plain types
-WORDED = 100  # errors put in words, each a search for what was meant; a screen shows fewer, the others are counted
+MAX_EXPLAINED = 100  # each takes a search for a hint; the other errors are only counted
 _LAYERS = choices(fields(Entry)["layer"])[0].members
 
 
 def problems_of(errors: list[ErrorDetails], root: YamlNode) -> list[Problem]:
     """Each error once, in the order of the file. A missing field that a wrong word stands for is one error, not two."""
     errors = sorted(_one_per_union(errors), key=lambda error: _position(root.find(error["loc"]).place))
-    errors, others = errors[:WORDED], [root.find(error["loc"]) for error in errors[WORDED:]]
+    errors, others = errors[:MAX_EXPLAINED], [root.find(error["loc"]) for error in errors[MAX_EXPLAINED:]]
     unknown = [error["loc"] for error in errors if error["type"] == "extra_forbidden"]
-    meant = {(*loc[:-1], nearest(str(loc[-1]), _known(loc), FIELD_WORDS)) for loc in unknown}
+    meant = {(*loc[:-1], nearest(str(loc[-1]), list(fields_at(Config, loc[:-1])), FIELD_WORDS)) for loc in unknown}
     inner = {error["loc"][:steps] for error in errors for steps in range(1, len(error["loc"]))}
     torn = {_field(error["loc"])[:-1] for error in errors if str(error["input"]).startswith("(")}
     left = [error for error in errors if not (
@@ -74,10 +75,9 @@ def _example(error: ErrorDetails, root: YamlNode) -> str:
     location = _field(error["loc"])
     values, name = root.find(location[:-1]).plain(), str(location[-1])
     torn = suggest.torn_list(values, name) if isinstance(values, dict) and name in values else ""
-    owner = class_at(Config, location[:-1])
-    info = fields(owner).get(name) if owner else None
+    info = fields_at(Config, location[:-1]).get(name)
     if not torn and info and info.examples and error["type"] in messages.WRONG_TYPE:
-        torn = suggest.one_line([info.examples[0]])[1:-1]
+        torn = value_text(info.examples[0])
     return f"Write {name}: {torn}." if torn else ""
 
 
@@ -98,15 +98,9 @@ def _unknown_kind(error: ErrorDetails, node: YamlNode, root: YamlNode) -> Proble
     return node.problem(messages.message(error), hint or messages.hint(error), place)
 
 
-def _known(location: Location) -> list[str]:
-    """The keys that may stand where the last step of ``location`` does."""
-    owner = class_at(Config, location[:-1])
-    return list(fields(owner)) if owner else []
-
-
 def _unknown_key(location: Location, root: YamlNode) -> Problem:
     parent, key, owner = root.find(location[:-1]), str(location[-1]), class_at(Config, location[:-1])
-    known = _known(location)
+    known = list(fields_at(Config, location[:-1]))
     hint = did_you_mean(key, known, FIELD_WORDS) or "It takes none."
     if not nearest(key, known, FIELD_WORDS):
         if owner and not issubclass(owner, Spec) and (home := _home(key)):
@@ -125,7 +119,7 @@ def _unknown_key(location: Location, root: YamlNode) -> Problem:
 def _home(key: str) -> str | None:
     """Where a field called ``key``, here or elsewhere, stands: in a section, or in a choice of the training's."""
     words = {key, *FIELD_WORDS.get(key, "").split()}
-    for name, section in (("data", DataSettings), ("model", ModelSettings), ("train", TrainSettings)):
+    for name, section in suggest.SECTIONS.items():
         if words & set(fields(section)):
             return name
     for name, info in fields(TrainSettings).items():
@@ -136,8 +130,7 @@ def _home(key: str) -> str | None:
 
 
 def _missing(location: Location, root: YamlNode) -> Problem:
-    owner = class_at(Config, location[:-1])
-    info = fields(owner).get(str(location[-1])) if owner else None
+    info = fields_at(Config, location[:-1]).get(str(location[-1]))
     meaning = f" ({info.description})" if info and info.description else ""
     return root.find(location[:-1]).problem(f"needs {location[-1]}{meaning}")
 
@@ -147,10 +140,10 @@ def _two_specs(error: ErrorDetails, node: YamlNode) -> Problem:
     second = list(node.keys)[1]
     added = next((key for key, place in node.keys.items() if place.line is None), None)
     hint = f"Write {node.path}={{{added}: ...}} to replace the other." if added else "Keep one."
-    members = choices(fields(class_at(Config, error["loc"][:-1]) or Config)[str(error["loc"][-1])])[0].members
+    members = choices(fields_at(Config, error["loc"][:-1])[str(error["loc"][-1])])[0].members
     kind, wrong = next((key for key in node.value if key in members), None), added or second
     if kind and wrong not in members and (near := nearest(wrong, list(fields(members[kind])), FIELD_WORDS)):
-        value = suggest.one_line([node.value[wrong].plain()])[1:-1]
+        value = value_text(node.value[wrong].plain())
         hint = f"Write {node.path}.{kind}.{near}={value}." if added else f"Write {kind}: {{..., {near}: {value}}}."
     return node.problem(messages.message(error), hint, node.keys[added or second])
 

@@ -1,4 +1,4 @@
-"""What was probably meant, as the line to write: other frameworks' words, missing signs, shortcuts of overrides."""
+"""The line to write instead of a wrong one: other frameworks' words, missing signs, shortcuts of overrides."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from cnncli.config.field_lookup import choices, fields
 from cnncli.config.reader import YamlNode, scalar
 from cnncli.config.schema import DataSettings, ModelSettings, TrainSettings
-from cnncli.config.writer import one_line
+from cnncli.config.writer import value_text
 from cnncli.spec import FIELD_WORDS, NO_FIELD, Choice, Spec, nearest, snake_case
 
 SECTIONS: dict[str, type[BaseModel]] = {"data": DataSettings, "model": ModelSettings, "train": TrainSettings}
@@ -82,7 +82,7 @@ def _spec(word: str, value: dict[str, Any] | None, members: Mapping[str, type[Sp
             written[near] = [scalar(each) for each in listed[1:-1].split(", ")] if listed else item
         elif key not in NO_FIELD and not key.endswith(")"):
             return f"Did you mean {kind}?"
-    return f"{_write(one_line({kind: written}) if written else f'- {kind}')}{after}".strip()
+    return f"{_write(f'{kind}: {value_text(written)}' if written else f'- {kind}')}{after}".strip()
 
 
 def _member(word: str, members: Mapping[str, type[Spec]]) -> str | None:
@@ -99,9 +99,9 @@ def override(key: str, value: YamlNode, root: YamlNode) -> str:
         path, family = _path(key, root)
         inner = value.value if isinstance(value.value, dict) and len(value.value) == 1 else {}
         if path.endswith(f"{{{key}"):
-            return _write(f"{path}: {one_line([value.plain()])[1:-1]}}}")
+            return _write(f"{path}: {value_text(value.plain())}}}")
         if path and not (inner and family and next(iter(inner)) not in family.members):
-            return _write(f"{path}={one_line([value.plain()])[1:-1]}")
+            return _write(f"{path}={value_text(value.plain())}")
         if not inner:
             break
         ((key, value),) = inner.items()  # optimizer.lr=0.1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
+from typing_extensions import override
 
 from cnncli.config.reader import FORBIDDEN, MAX_BYTES, RESOLVED_GROWTH, scalar
 from cnncli.errors import ConfigError
@@ -12,25 +13,28 @@ from cnncli.errors import ConfigError
 
 def to_yaml(value: Any) -> str:
     """Plain data as YAML, keys in the order given. ConfigError for more text than the reader takes."""
-    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+    text = _dump(value, width=110, default_flow_style=None)
     if len(text.encode()) > MAX_BYTES * RESOLVED_GROWTH:
         raise ConfigError.of("with every default filled in, the config is longer than can be read again",
                              "Nest fewer layers inside each other.")  # fmt: skip
     return text
 
 
-def one_line(value: Any) -> str:
-    """Plain data as it is written in one line; a mapping without its outer braces."""
-    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 20, default_flow_style=True)
-    text = text.removesuffix("...\n").strip()
-    return text[1:-1] if isinstance(value, dict) and len(value) == 1 else text
+def value_text(value: Any) -> str:
+    """Plain data as it is written in one line behind a key."""
+    return _dump([value], width=1 << 20, default_flow_style=True).strip()[1:-1]  # without the list's brackets
+
+
+def _dump(value: Any, width: int, default_flow_style: bool | None) -> str:
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=width,
+                     default_flow_style=default_flow_style)  # fmt: skip
 
 
 class _Dumper(yaml.SafeDumper):
     """Quotes what our reader would take for a number, a truth or nothing; writes no anchors."""
 
+    @override
     def ignore_aliases(self, data: Any) -> bool:
-        """The same object twice is written twice."""
         return True
 
 

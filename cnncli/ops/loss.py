@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "binary_cross_entropy", "cross_entropy", "focal", "hinge", "mse", "rbf_map", "scaled_to_one", "sigmoids_to_one",
-    "softmax", "two_scores",
+    "softmax", "targets", "two_scores",
 ]  # fmt: skip
 
 
@@ -42,12 +42,12 @@ def focal(logits: Outputs, labels: Labels, classes: int, gamma: float) -> Losses
 
 def mse(outputs: Outputs, labels: Labels, classes: int) -> Losses:
     """Mean of squares."""
-    return jnp.square(outputs - _targets(outputs, labels, classes)).mean(-1)
+    return jnp.square(outputs - targets(outputs, labels, classes)).mean(-1)
 
 
 def binary_cross_entropy(logits: Outputs, labels: Labels, classes: int) -> Losses:
     """Mean over the outputs of the entropies of yes and no."""
-    return optax.sigmoid_binary_cross_entropy(logits, _targets(logits, labels, classes)).mean(-1)
+    return optax.sigmoid_binary_cross_entropy(logits, targets(logits, labels, classes)).mean(-1)
 
 
 def hinge(scores: Outputs, labels: Labels, classes: int) -> Losses:
@@ -85,7 +85,7 @@ def two_scores(outputs: Outputs) -> Outputs:
     return jnp.concatenate([jnp.zeros_like(outputs), outputs], -1) if outputs.shape[-1] == 1 else outputs
 
 
-def _targets(outputs: Outputs, labels: Labels, classes: int) -> Outputs:
+def targets(outputs: Outputs, labels: Labels, classes: int) -> Outputs:
     """One-hot (B, C), or the label itself (B, 1) for a single output."""
     if outputs.shape[-1] == 1:
         return labels.astype(jnp.float32)[:, None]

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from cnncli.config.field_lookup import Holder, fields, holders
 from cnncli.config.schema import Config
-from cnncli.config.writer import one_line
+from cnncli.config.writer import value_text
 from cnncli.errors import ConfigError
 from cnncli.layers import LAYERS, Layer
 from cnncli.report.tables import make_table
@@ -172,7 +172,7 @@ def _default_text(info: FieldInfo) -> str:
         return info.default.kind
     if isinstance(info.default, float):
         return str(info.default)
-    return "none" if info.default is None else one_line([plain(info.default)])[1:-1]
+    return "none" if info.default is None else value_text(plain(info.default))
 
 
 def _type_text(schema: dict[str, Any]) -> str:
