@@ -63,7 +63,7 @@ def measure(loaded: Loaded, events: Events) -> dict[str, Any]:
     work = len(loaded.graph.nodes) + 4
     events.loading("compiling the step", 0, work)
     state = setup.init_state()
-    setup.compile(state)
+    setup.compile_steps(state)
     share = config.train.batch_size // setup.place.mesh.devices.size  # of a batch, on one device
     layers = _layers(setup, state, share, lambda name, done: events.loading(f"timing {name}", 1 + done, work))
     events.loading("timing prediction", work - 3, work)

@@ -71,7 +71,7 @@ def resolve_batch_size(loaded: Loaded, make_setup: MakeSetup, events: Events) ->
 
 def _program_bytes(setup: Setup) -> int:
     """What the compiled training step takes."""
-    return memory.program_bytes(setup.compile(setup.init_state()))
+    return memory.program_bytes(setup.compile_steps(setup.init_state()))
 
 
 def resolve_precision(loaded: Loaded, make_setup: MakeSetup, events: Events) -> str:

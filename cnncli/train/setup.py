@@ -107,7 +107,7 @@ class Setup:
         self.compile_seconds += time.perf_counter() - start
         return state
 
-    def compile(self, state: TrainState) -> jax.stages.Compiled:
+    def compile_steps(self, state: TrainState) -> jax.stages.Compiled:
         """The program of ``steps_per_call`` steps, compiled once."""
         if self._program is None:
             start = time.perf_counter()
@@ -126,7 +126,7 @@ class Setup:
         for first in range(0, len(rows), size):
             part = rows[first : first + size]
             padded = np.pad(part, ((0, size - len(part)), (0, 0)), constant_values=-1)
-            state, out = self.compile(state)(state, self.train_data, jax.device_put(padded, self.place.steps))
+            state, out = self.compile_steps(state)(state, self.train_data, jax.device_put(padded, self.place.steps))
             outs.append({name: values[: len(part)] for name, values in out.items()})
         fetched = jax.device_get(outs)
         losses, correct = (np.concatenate([out[name] for out in fetched]) for name in ("loss", "correct"))

@@ -144,7 +144,7 @@ class Trainer:
                         self.events.note(reason)
                     else:
                         self.events.compiling()
-                        self.setup.compile(self.state)
+                        self.setup.compile_steps(self.state)
                         with self.stop.deferred():
                             self.events.compiled(self.setup.compile_seconds)
                             self._run_epochs()

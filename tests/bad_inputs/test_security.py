@@ -32,8 +32,11 @@ CALLS = {
     "eval", "exec", "compile", "__import__", "globals", "import_module", "expandvars", "system", "popen", "spawnl",
     "execv", "extractall", "extract", "unpack_archive", "unsafe_load", "full_load", "safe_load", "load_module",
 }  # fmt: skip
-# Methods of JAX, `re` and `platform` by the names of dangerous functions.
-HARMLESS = re.compile(r"\.lower\(.*\)\.compile\(\)|re\.compile\(|platform\.system\(\)")
+# Methods of JAX, `re` and `platform` by the names of dangerous functions; a module that our own source imports late.
+HARMLESS = re.compile(
+    r"\.lower\(.*\)\.compile\(\)|lowered\.compile\(\)|import_module\(self\.__name__\)|re\.compile\("
+    r"|platform\.system\(\)"
+)
 OWN_PROCESSES = {Path("doctor.py"), Path("selftest.py")}  # start cnn itself, to try it
 
 
@@ -209,8 +212,11 @@ def test_what_the_system_refuses_is_not_a_bug_of_ours(cnn, command):
 
 
 def test_the_clock_decides_nothing():
-    """Training times itself by a clock that never goes back, and no file's date is looked at."""
-    found = [f"{path}: {ast.unparse(node)}" for path, name, node in calls()
+    """Training times itself by a clock that never goes back, and no file's date is looked at.
+
+    One place looks at dates: the cache of compiled programs, when it is full, to remove what is unused for longest.
+    """
+    found = [f"{path}: {ast.unparse(node)}" for path, name, node in calls() if Path(path).name != "program_cache.py"
              if ast.unparse(node.func) in ("time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "date.today")
              or name in ("getmtime", "getctime", "utime", "localtime", "gmtime")]  # fmt: skip
     assert not found

@@ -96,6 +96,8 @@ def test_a_line_of_metrics_is_what_training_writes_or_refused_by_its_number(tmp_
             path.write_text("\n".join(map(json.dumps, [sound[0], changed, sound[0]])))
             if isinstance(value, (int, float)) or place[0] in ("layers", "val", "reason"):
                 continue  # another number or another layer may be true
+            if value is None and place[-1] == "loss":
+                continue  # a loss that was not finite
             with pytest.raises(CheckpointError, match=r":2  ") as error:
                 list(json_lines(path))
             assert place[0] in str(error.value) or place[0] == "kind"
