@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnncli.data.base import SPLITS, SplitName
+from cnncli.data.splits import SPLITS, SplitName
 from cnncli.errors import CheckpointError, DataError
 from cnncli.metrics import MAX_MATRIX, Result
 from cnncli.runs.directory import Run, locked

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from cnncli.errors import MachineError
+from cnncli.errors import MachineError, Place
+from cnncli.text import in_bytes
 
 # Measured: importing JAX, starting its threads and compiling a small network on 2 cores takes 0.9 GiB of addresses.
 START_BYTES, START_BYTES_PER_CORE = 7 << 27, 1 << 26
@@ -39,6 +40,14 @@ def available_memory(root: Path = Path("/")) -> int | None:
         found += _left_in_cgroup(folder)
     found += [left for limit in PROCESS_LIMITS if (left := _left_of_limit(limit, root)) is not None]
     return max(min(found), 0) if found else None
+
+
+def require_memory(size: int, path: Path, what: str, hint: str = "") -> None:
+    """Refuse (exit 4) what would not fit into memory, before any of it is allocated. ``what`` of ``path`` needs it."""
+    free = available_memory()
+    if free is not None and size > free:
+        raise MachineError.of(f"{what} take {in_bytes(size)} of memory, {in_bytes(free)} are free", hint,
+                              Place(str(path)))  # fmt: skip
 
 
 def require_address_space() -> None:

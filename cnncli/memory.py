@@ -11,12 +11,12 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cnncli.data.files import in_bytes
 from cnncli.errors import MachineError, ran_out_of_memory
 from cnncli.graph import FLOAT_BYTES, Graph
 from cnncli.machine import available_memory
+from cnncli.text import in_bytes
 
 if TYPE_CHECKING:
     import jax
@@ -98,7 +98,7 @@ def guard(need: Estimate, images: int, free: int | None, note: Callable[[str], N
         raise MachineError.of(f"out of memory with {images} images a step", hint) from error
 
 
-def program_bytes(program: Any) -> int:
+def program_bytes(program: jax.stages.Compiled) -> int:
     """What a compiled program takes on a device by its own figures; 0 if it has none."""
     figures = program.memory_analysis()
     if figures is None:

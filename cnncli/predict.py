@@ -13,12 +13,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from cnncli.data.files import data_error, open_regular, reason
 from cnncli.data.images import decode
-from cnncli.data.inline import LARGEST
-from cnncli.data.preprocess import apply_pixels
-from cnncli.data.tree import SUFFIXES
+from cnncli.data.sources.folder_index import SUFFIXES
+from cnncli.data.sources.inline import LARGEST
+from cnncli.data.transforms.preprocess import apply_pixels
 from cnncli.errors import CheckpointError, DataError, Place
+from cnncli.safe_files import data_error, open_data_file, reason
 from cnncli.train.checkpointing import Trained, open_trained
 from cnncli.train.events import Events
 from cnncli.train.step import make_forward
@@ -124,7 +124,7 @@ def _lines(path: Path, shape: Sequence[int]) -> Iterator[Example]:
     """An input from each line of a text file that is not blank."""
     limit = DIGITS * (math.prod(shape) + 1)
     try:
-        with open_regular(path) as stream:
+        with open_data_file(path) as stream:
             number = 0
             while line := stream.readline(limit):
                 number += 1

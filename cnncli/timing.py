@@ -18,9 +18,8 @@ import numpy as np
 
 from cnncli.config.load import Loaded
 from cnncli.config.schema import Config
-from cnncli.data.augment import augmented_shape
-from cnncli.data.base import Dataset, Split
-from cnncli.data.preprocess import shape_after
+from cnncli.data.splits import ArraySplit, Dataset
+from cnncli.data.transforms.transform import shape_after
 from cnncli.errors import ConfigError, ShapeError
 from cnncli.graph import Graph, Node
 from cnncli.layers.base import Call, Shape
@@ -112,7 +111,7 @@ def make_setup(loaded: Loaded) -> Setup:
     else:
         images = random.standard_normal((count, *shape), np.float32)
     classes = max(graph.output.shape[0], 2)
-    train = Split(images, random.integers(0, classes, count, np.int32))
+    train = ArraySplit(images, random.integers(0, classes, count, np.int32))
     data = Data(Dataset(tuple(map(str, range(classes))), train), "", shape)
     constants = fit_constants(config, train.take(np.arange(min(count, FITTED))))
     return Setup(loaded, data, constants)
@@ -123,7 +122,7 @@ def stored_shape(config: Config, graph: Graph) -> Shape:
     known = config.data.source.image_shape()
     for shape in ([shape_after(config.data.preprocess, known)] if known else []) + [graph.input_shape]:
         try:
-            if augmented_shape(config.data.augment, shape) == graph.input_shape:
+            if shape_after(config.data.augment, shape) == graph.input_shape:
                 return shape
         except ShapeError:
             continue

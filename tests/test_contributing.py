@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnncli import losses
-from cnncli.data import base
+from cnncli.data.sources import digits
 from cnncli.layers import activation
 from tests.helpers.layers import run_layer
 
@@ -41,7 +41,7 @@ def test_the_loss():
 
 
 def test_the_data_source():
-    source = class_in(base, "Stripes")(count=10)
+    source = class_in(digits, "Stripes")(count=10)
     dataset = source.load(None, lambda *_: None)
     assert len(dataset.classes) == source.class_count()
     assert dataset.train.images.shape == (5, *source.image_shape())

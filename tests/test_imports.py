@@ -14,7 +14,8 @@ PACKAGE = ROOT / "cnncli"
 # A room imports from rooms in lines above its own only. config wires the graph: shape errors come with all others.
 ORDER = [
     ("errors", "lazy", "sliding"),
-    ("spec", "receptive_field", "json_text", "machine"),
+    ("spec", "receptive_field", "json_text", "text", "safe_files"),
+    ("machine", "paths"),
     ("native", "durations", "bundled"),
     ("ops",),
     ("layers", "data", "losses", "metrics", "optimizers", "schedules"),

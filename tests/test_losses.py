@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from cnncli.config.reader import read_value
-from cnncli.data.base import Dataset, Split
+from cnncli.data.splits import ArraySplit, Dataset
 from cnncli.losses import LOSSES, AnyLoss, BinaryCrossEntropy, CrossEntropy, Focal, Hinge, MeanSquaredError, RbfMap
 from cnncli.train.prepare import class_weights
 from cnncli.train.step import Targets, make_loss_fn
@@ -313,7 +313,7 @@ def test_the_objective_of_mixed_images_is_cross_entropy_with_mixed_targets(torch
 def weights_for(wanted, labels, classes=3):
     config = SimpleNamespace(train=SimpleNamespace(class_weights=wanted))
     names = tuple(str(label) for label in range(classes))
-    return class_weights(config, Dataset(names, Split(np.zeros((len(labels), 4)), np.asarray(labels, np.int32))))
+    return class_weights(config, Dataset(names, ArraySplit(np.zeros((len(labels), 4)), np.asarray(labels, np.int32))))
 
 
 @few

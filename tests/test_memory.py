@@ -11,7 +11,7 @@ import yaml
 from cnncli import memory
 from cnncli.bundled import bundled_configs
 from cnncli.config.load import load
-from cnncli.data.base import Dataset, Split
+from cnncli.data.splits import ArraySplit, Dataset
 from cnncli.errors import MachineError
 from cnncli.memory import Estimate, estimate
 from cnncli.train import resolve
@@ -35,7 +35,7 @@ def data_for(loaded, count=512):
     """Random images that need no preprocessing."""
     shape, classes = loaded.graph.input_shape, loaded.graph.output.shape[0]
     images = np.random.default_rng(0).integers(0, 256, (count, *shape), np.uint8)
-    split = Split(images, (np.arange(count) % classes).astype(np.int32))
+    split = ArraySplit(images, (np.arange(count) % classes).astype(np.int32))
     return Data(Dataset(tuple(map(str, range(classes))), split), "", shape)
 
 
@@ -160,7 +160,7 @@ def test_auto_is_the_largest_power_of_two_recorded_and_used_by_resume(tiny, tmp_
 )
 def test_auto_leaves_an_epoch_its_steps(tiny, monkeypatch, images, size):
     loaded, heard = tiny("train.batch_size=auto"), Heard()
-    split = Split(np.zeros((images, 8, 8, 1), np.uint8), np.zeros(images, np.int32))
+    split = ArraySplit(np.zeros((images, 8, 8, 1), np.uint8), np.zeros(images, np.int32))
     monkeypatch.setattr(resolve, "_program_bytes", lambda setup: 0)
     monkeypatch.setattr(memory, "available_memory", lambda: 1 << 40)
     data = Data(Dataset(tuple(map(str, range(10))), split), "", (8, 8, 1))

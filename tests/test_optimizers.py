@@ -151,7 +151,7 @@ def test_ema_is_the_moving_average_of_the_weights_and_what_ships(tmp_path):
     for state, other in zip(found[1:], plain[1:], strict=True):
         for name in average:
             average[name] = 0.8 * average[name] + 0.2 * np.asarray(state.params[name])
-            np.testing.assert_allclose(state.ema[name], average[name], rtol=1e-5, atol=1e-7)
+            np.testing.assert_allclose(state.ema_params[name], average[name], rtol=1e-5, atol=1e-7)
             np.testing.assert_array_equal(state.params[name], other.params[name])  # it does not feed back
         assert state.eval_weights.params is state.ema_params
         assert other.eval_weights.params is other.params

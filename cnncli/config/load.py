@@ -17,11 +17,11 @@ from cnncli.config.overrides import apply_overrides
 from cnncli.config.problems import in_order, problems_of
 from cnncli.config.reader import RESOLVED, YamlNode, file_text, read_text
 from cnncli.config.schema import MAX_NAME, Config, DataSettings, ModelSettings
-from cnncli.data.files import located
 from cnncli.errors import ConfigError, Location, Place, Problem, ShapeError
 from cnncli.graph import Graph, GraphError, Misfit, build
 from cnncli.layers.base import times
 from cnncli.layers.entry import BESIDE
+from cnncli.paths import located
 
 PARAMETER_BYTES = 12  # a float32 weight, its gradient and one optimizer slot
 MAX_PROBLEMS = 20  # shown at once: one screen
@@ -123,7 +123,8 @@ def _with_old_rules(root: YamlNode, path: Path) -> YamlNode:
     data = root.value.get("data")
     if path.name != RESOLVED or data is None or not isinstance(data.value, dict):
         return root
-    changed = {"half_image": YamlNode("none", Place(str(path)), "data.half_image"), **data.value}
+    rounding = YamlNode("half_to_even", Place(str(path)), "data.validation_rounding")
+    changed = {"validation_rounding": rounding, **data.value}
     source = data.find(("source", "folder"))
     if source.path == "data.source.folder" and isinstance(source.value, dict):
         fields = {"any_case": YamlNode(False, Place(str(path)), f"{source.path}.any_case"), **source.value}

@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
-from cnncli.data.files import read_file
 from cnncli.errors import ConfigError, Place, Problem
+from cnncli.safe_files import read_file
 
 MAX_BYTES = 1 << 20
 MAX_VALUES = 20_000  # under a second of parsing

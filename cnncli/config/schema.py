@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from cnncli.data.augment import Augmentations
-from cnncli.data.files import PathText
-from cnncli.data.preprocess import Steps
 from cnncli.data.sources import AnySource
+from cnncli.data.transforms.augment import Augmentations
+from cnncli.data.transforms.preprocess import Steps
 from cnncli.durations import LongDuration, LongTime
 from cnncli.layers import Entries
 from cnncli.losses import AnyLoss, CrossEntropy
 from cnncli.optimizers import AnyOptimizer
+from cnncli.paths import PathText
 from cnncli.schedules import AnySchedule, ConstantSchedule
 from cnncli.spec import Settings, describe, sequence
 
@@ -51,9 +51,9 @@ class DataSettings(Settings):
         0.1, ge=0, lt=1, description="share of the training images kept aside to choose by (0: none); "
         "not used where the source has a validation split"
     )  # fmt: skip
-    half_image: Literal["one", "none"] = Field(
-        "one", description="what a class gives for validation whose share is half an image, as of 5 at 0.1; none in "
-        "runs from before there was a choice"
+    validation_rounding: Literal["half_to_one", "half_to_even"] = Field(
+        "half_to_one", description="what half a validation image is rounded to, as of a class of 5 at 0.1: one image, "
+        "or the even number, none; half_to_even in runs from before there was a choice"
     )  # fmt: skip
     preprocess: Steps = Field((), description="done to every image; fitted on training images only")
     augment: Augmentations = Field((), description="random changes to training images, on the device")

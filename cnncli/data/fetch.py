@@ -1,10 +1,12 @@
-"""Where the files of a well-known data set are looked for, and how they are downloaded and checked."""
+"""Downloads of data sets: from the first mirror that has the right file, checked by its SHA-256."""
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import os
+import tempfile
 import threading
 import time
 import zlib
@@ -13,95 +15,35 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import urljoin, urlsplit
 
-from pydantic import Field
+import requests
+import urllib3
 
-from cnncli.data.base import Progress, Source
-from cnncli.data.files import data_error, in_bytes, is_file, is_folder, reason, user_path
 from cnncli.errors import MachineError, Place
-from cnncli.spec import Pattern, sequence
+from cnncli.safe_files import data_error, reason
+from cnncli.text import in_bytes
 
 if TYPE_CHECKING:
-    import requests
+    from cnncli.data.sources.downloaded import Remote
+    from cnncli.data.sources.source import Progress
 
 TIMEOUT = 30  # seconds without a byte
-RATE, PATIENCE = 1000, 60  # bytes a second at least, on average over so many seconds
+# The least speed in bytes a second, on average over so many seconds.
+RATE, PATIENCE = 1000, 60
 REPORT_EVERY = 0.1  # seconds
 CHUNK = 1 << 12
-HOPS = 10  # redirections
+MAX_REDIRECTIONS = 10
 CONTENT_LIMIT = 8  # MNIST's files grow at most fivefold when unpacked
-
-Url = Annotated[
-    str, Pattern(r"^https?://[^\s/]+", "an address that begins with http:// or https://"),
-    Field(description="base URL, the file's name is appended"),
-]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Remote:
-    """A file that mirrors hold, its size in bytes and its SHA-256.
-
-    ``content``: the SHA-256 of what it holds unpacked, where known: a copy that was gzipped again is as good.
-    """
-
-    name: str
-    size: int
-    sha256: str
-    content: str = ""
-
-
-class Downloaded(Source):
-    """Base of the sources whose files can be fetched."""
-
-    usual_mirrors: ClassVar[tuple[str, ...]] = ()
-
-    mirrors: sequence(Url) | None = Field(  # type: ignore[valid-type]
-        None, description="base URLs to fetch from, tried in order, instead of the usual ones; [] never fetches"
-    )
-
-    def fetch(self, remote: Remote, advice: str, progress: Progress) -> Path:
-        """Download one file to the cache. ``advice``: how to provide it by hand."""
-        return fetch(self.kind, remote, self.usual_mirrors if self.mirrors is None else self.mirrors, advice, progress)
 
 
 class RefusedError(Exception):
-    """What a mirror sent is not wanted; the text says why."""
+    """A mirror sent something unusable; the text says why."""
 
 
-def cache_dir(kind: str) -> Path:
-    """Where downloads of a data set stay: the user's cache folder."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("cnncli", appauthor=False)) / kind
-
-
-def search_dirs(kind: str, folder: Path | None) -> list[Path]:
-    """Folders in which a data set may lie, in order: the user's, ``$CNN_DATA_DIR``, the cache."""
-    if folder is not None and not is_folder(folder):
-        raise data_error(folder, "is not a folder, and data.dir names it")
-    named = os.environ.get("CNN_DATA_DIR", "")
-    roots = [root for root in (folder, user_path(named) if named else None) if root]
-    return [*(place for root in roots for place in (root / kind, root)), cache_dir(kind)]
-
-
-def find_together(kind: str, dirs: list[Path], files: Sequence[Sequence[str]]) -> list[Path] | None:
-    """The first folder's files, each in one of its spellings. Only the cache may hold some and not all."""
-    for place in dirs:
-        found = [next((place / name for name in names if is_file(place / name)), None) for names in files]
-        present = [path for path in found if path]
-        if len(present) == len(files):
-            return present
-        if present and place != cache_dir(kind):
-            missing = [names[0] for names, path in zip(files, found, strict=True) if path is None]
-            raise data_error(place, f"has {present[0].name}, but not {', '.join(missing)}",
-                             f"All {len(files)} files of {kind} belong into one folder.")  # fmt: skip
-    return None
-
-
-def fetch(kind: str, remote: Remote, mirrors: Sequence[str], advice: str, progress: Progress) -> Path:
-    """Download to the cache from the first mirror that has the right file. ``advice``: what to do by hand."""
-    path = cache_dir(kind) / remote.name
+def fetch(path: Path, kind: str, remote: Remote, mirrors: Sequence[str], advice: str, progress: Progress) -> Path:
+    """Download to ``path`` from the first mirror that has the right file. ``advice``: what to do by hand."""
     failures: list[str] = []
     try:
         if mirrors:
@@ -121,22 +63,14 @@ def fetch(kind: str, remote: Remote, mirrors: Sequence[str], advice: str, progre
 
 def _host(base: str) -> str:
     """A mirror's name in an error: without the user and password that its address may hold."""
-    from urllib.parse import urlsplit
-
     try:
         return urlsplit(base).hostname or base
     except ValueError:  # malformed
         return base.rpartition("@")[2]
 
 
-def advise(names: Sequence[str], dirs: Sequence[Path]) -> str:
-    """Which files to put where."""
-    places = ", ".join(str(place) for place in dirs)
-    return f"Put {', '.join(names)} into one folder: {places}, or any other that data.dir names."
-
-
 def _fetch_one(url: str, remote: Remote, path: Path, progress: Progress) -> None:
-    """One mirror: into a temporary sibling, checked, then renamed, so that a cut download leaves nothing behind."""
+    """Download from one mirror into a temporary file, check it, rename it: a cut download leaves no file behind."""
     handle, temporary = _temporary(path)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -149,10 +83,7 @@ def _fetch_one(url: str, remote: Remote, path: Path, progress: Progress) -> None
 
 
 def _temporary(path: Path) -> tuple[int, Path]:
-    """A new file beside ``path``, locked until it is closed; those that killed downloads left are removed."""
-    import fcntl
-    import tempfile
-
+    """A new file beside ``path``, locked until it is closed. Removes the files that killed downloads left."""
     for left in path.parent.glob(f".{path.name}.*"):
         with suppress(OSError), open(left, "ab") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while a download writes there
@@ -167,7 +98,7 @@ def _temporary(path: Path) -> tuple[int, Path]:
 
 
 def _in_time(url: str, sink: _Sink, progress: Progress) -> str:
-    """``_download`` in a thread that is left alone when the mirror is slower than RATE for PATIENCE seconds.
+    """``_download`` in a thread, which is abandoned if the mirror is slower than RATE for PATIENCE seconds.
 
     A mirror can be slow in every part of its answer, and no library has a limit for the whole.
     """
@@ -176,7 +107,7 @@ def _in_time(url: str, sink: _Sink, progress: Progress) -> str:
     def work() -> None:
         try:
             answer.set_result(_download(url, sink))
-        except BaseException as error:  # told to who waits
+        except BaseException as error:  # raised again by answer.result()
             answer.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()
@@ -193,9 +124,6 @@ def _in_time(url: str, sink: _Sink, progress: Progress) -> str:
 
 def _download(url: str, sink: _Sink) -> str:
     """The SHA-256 of what the mirror sent into ``sink``."""
-    import requests
-    import urllib3
-
     try:
         with requests.Session() as session, _answer(session, url) as response:
             response.raise_for_status()
@@ -209,15 +137,11 @@ def _download(url: str, sink: _Sink) -> str:
 
 
 def _answer(session: requests.Session, url: str) -> requests.Response:
-    """The last response after at most HOPS redirections. The contents of those before are not read."""
-    from urllib.parse import urljoin
-
-    import requests
-
+    """The last response after at most MAX_REDIRECTIONS redirections. The contents of those before are not read."""
     # Identity: a server that marks a .gz as "Content-Encoding: gzip" would have it unpacked on the way.
     session.headers["Accept-Encoding"] = "identity"
     session.trust_env = False  # else the passwords in .netrc are sent to any host that a config or a mirror names
-    for _ in range(HOPS):
+    for _ in range(MAX_REDIRECTIONS):
         # The environment's proxies and certificates still count.
         settings = requests.Session().merge_environment_settings(url, {}, True, None, None)
         request = session.prepare_request(requests.Request("GET", url))
@@ -231,10 +155,8 @@ def _answer(session: requests.Session, url: str) -> requests.Response:
 
 
 def _why(error: Exception) -> str:
-    """A failed request in a few words."""
-    import requests
-
-    words: list[tuple[type[Exception], Callable[[Any], str]]] = [
+    """Why a request failed, in a few words."""
+    reasons: list[tuple[type[Exception], Callable[[Any], str]]] = [
         (requests.HTTPError, lambda e: f"answers {e.response.status_code}"),
         (requests.Timeout, lambda e: f"no answer in {TIMEOUT} s"),
         (requests.exceptions.SSLError, lambda e: "its certificate is not valid"),
@@ -243,12 +165,12 @@ def _why(error: Exception) -> str:
         (requests.ConnectionError, lambda e: "no connection"),
         (ValueError, lambda e: "its answer, or an address in it, is malformed"),
     ]
-    return next((say(error) for kind, say in words if isinstance(error, kind)), type(error).__name__)
+    return next((say(error) for kind, say in reasons if isinstance(error, kind)), type(error).__name__)
 
 
 @dataclass
 class _Sink:
-    """A file that counts and hashes what is written, and refuses far more than is due."""
+    """Counts and hashes what is written to a file, and refuses far more than the expected size."""
 
     stream: BinaryIO
     remote: Remote
@@ -256,7 +178,7 @@ class _Sink:
     digest: Any = field(default_factory=hashlib.sha256)
 
     def write(self, chunk: bytes) -> None:
-        """Take the next piece."""
+        """Write the next piece."""
         self.done += len(chunk)
         if self.done > 2 * self.remote.size:
             raise RefusedError(f"sends more than the {in_bytes(self.remote.size)} of the file")
@@ -264,7 +186,7 @@ class _Sink:
         self.digest.update(chunk)
 
     def report(self, progress: Progress) -> None:
-        """How much there is."""
+        """Report how much was received."""
         progress(f"fetching {self.remote.name}", self.done, self.remote.size)
 
 

@@ -22,14 +22,18 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from cnncli.data.files import DEFLATE_RATIO, data_error, in_bytes, open_regular
+import numpy as np
+import simplejpeg
+from PIL import Image
+
 from cnncli.errors import DataError
+from cnncli.safe_files import DEFLATE_RATIO, data_error, open_data_file
+from cnncli.text import in_bytes
 
 if TYPE_CHECKING:
-    import numpy as np
-    from PIL.Image import Image
+    from jaxtyping import Shaped, UInt8
     from PIL.ImageFile import ImageFile
 
 MAX_PIXELS = 50_000_000
@@ -85,7 +89,7 @@ def _read(path: Path) -> bytes:
     """All bytes of a file that begins as a JPEG or PNG."""
     if re.match(r"[a-zA-Z][\w+.-]+:/", str(path)) and not os.path.exists(path):
         raise data_error(path, "is an address, not a file on this machine", "Download it first.")
-    with open_regular(path) as stream:
+    with open_data_file(path) as stream:
         size = stream.seek(0, os.SEEK_END)
         if size > MAX_BYTES:
             raise data_error(path, f"has {in_bytes(size)}, at most {in_bytes(MAX_BYTES)} are read")
@@ -142,25 +146,20 @@ def _jpeg_header(data: bytes) -> Header:
     return Header("JPEG", height, width, frame[5], frame[0], exif, xmp, scans)
 
 
-def _decoded(data: bytes, header: Header, channels: int) -> tuple[np.ndarray, int]:
+def _decoded(data: bytes, header: Header, channels: int) -> tuple[UInt8[np.ndarray, "H W C"], int]:
     """Pixels (H, W, channels) as stored, and their orientation."""
     if header.format == "JPEG" and header.components in (1, 3):
-        import simplejpeg
-
-        try:
-            if simplejpeg.decode_jpeg_header(data)[:2] == (header.height, header.width):
-                colours = "GRAY" if channels == 1 else "RGB"
-                pixels = simplejpeg.decode_jpeg(data, colours, fastdct=False, fastupsample=False)
+        space, buffer = "GRAY" if channels == 1 else "RGB", np.empty((header.height, header.width, channels), np.uint8)
+        # ValueError: it is larger than its header says, or libjpeg warns. Pillow tells what is truly broken.
+        with suppress(ValueError):
+            pixels = simplejpeg.decode_jpeg(data, space, fastdct=False, fastupsample=False, buffer=buffer)
+            if pixels.shape == buffer.shape:
                 return pixels, orientation(header.exif, header.xmp)
-        except ValueError:  # a mere warning of libjpeg is one too: Pillow tells what is truly broken
-            pass
     return _by_pillow(data, header, channels)
 
 
 def _by_pillow(data: bytes, header: Header, channels: int) -> tuple[np.ndarray, int]:
     """What the fast path does not read: PNG, CMYK, and JPEG that libjpeg warns about."""
-    import numpy as np
-
     with _opened(data, header) as image:
         if image.size != (header.width, header.height):
             raise ValueError("it holds two sizes")
@@ -172,12 +171,10 @@ def _by_pillow(data: bytes, header: Header, channels: int) -> tuple[np.ndarray, 
 
 def _opened(data: bytes, header: Header) -> ImageFile:
     """By the one reader of its format."""
-    from PIL import Image
-
     return Image.open(io.BytesIO(data), formats=[header.format])
 
 
-def _png_texts(image: Image) -> tuple[bytes, bytes]:
+def _png_texts(image: Image.Image) -> tuple[bytes, bytes]:
     """EXIF and XMP of a PNG: chunk eXIf, or what ImageMagick writes in its place; XMP in any chunk of text."""
     profile, xmp = (str(image.info.get(key, "")) for key in ("Raw profile type exif", "XML:com.adobe.xmp"))
     exif = image.info.get("exif", b"")
@@ -187,11 +184,8 @@ def _png_texts(image: Image) -> tuple[bytes, bytes]:
     return exif.removeprefix(EXIF), image.info.get("xmp") or xmp.encode(errors="replace")
 
 
-def _flattened(image: Image, header: Header, data: bytes) -> Image:
+def _flattened(image: Image.Image, header: Header, data: bytes) -> Image.Image:
     """8-bit and opaque."""
-    import numpy as np
-    from PIL import Image
-
     colour = image.info.get("transparency")
     if "A" in image.mode or (image.mode == "P" and colour is not None):
         image = image.convert("RGBA")
@@ -210,8 +204,6 @@ def _flattened(image: Image, header: Header, data: bytes) -> Image:
 
 def _low_bytes(data: bytes, header: Header) -> np.ndarray:
     """Of a PNG's 16-bit colours, which Pillow cuts to their high bytes: the same samples read as little-endian."""
-    import numpy as np
-
     with _opened(data, header) as image:
         image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
         return np.asarray(image).astype(np.uint16)
@@ -227,7 +219,8 @@ def orientation(exif: bytes, xmp: bytes = b"") -> int:
 
 
 def _exif_orientation(exif: bytes) -> int | None:
-    order: Any = {b"II": "little", b"MM": "big"}.get(exif[:2], "")
+    orders: dict[bytes, Literal["little", "big"]] = {b"II": "little", b"MM": "big"}
+    order = orders.get(exif[:2])
     if not order:
         return None
     first = int.from_bytes(exif[4:8], order)
@@ -252,11 +245,13 @@ def turn(x: np.ndarray, orientation: int) -> np.ndarray:
 
 def resize(x: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     """(H, W, C) to (*size, C): bilinear, antialiased when it shrinks."""
-    import numpy as np
-    from PIL import Image
-
     if size is None or x.shape[:2] == tuple(size):
         return np.ascontiguousarray(x)
-    image = Image.fromarray(np.ascontiguousarray(x[..., 0] if x.shape[2] == 1 else x))
-    resized = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.array(resized).reshape(*size, x.shape[2])
+    image = scaled(np.ascontiguousarray(x[..., 0] if x.shape[2] == 1 else x), size)
+    return np.ascontiguousarray(image).reshape(*size, x.shape[2])
+
+
+def scaled(x: Shaped[np.ndarray, "H W ..."], size: tuple[int, int]) -> Shaped[np.ndarray, "out_H out_W ..."]:
+    """One channel, or RGB bytes, at ``size`` (height, width). Other types than bytes are scaled in float32."""
+    image = Image.fromarray(x if x.dtype == np.uint8 else x.astype(np.float32))
+    return np.array(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cnncli.receptive_field import Window
 from cnncli.sliding import Shape, Sliding
 from cnncli.spec import Spec
+from cnncli.text import times as times
 
 if TYPE_CHECKING:
     from jax import Array
@@ -137,8 +138,3 @@ class Layer(Spec):
 def name_hash(name: str) -> int:
     """A name as a stable 31-bit number, from which random keys are derived."""
     return zlib.crc32(name.encode()) & 0x7FFFFFFF
-
-
-def times(shape: Shape) -> str:
-    """(28, 28, 6) -> ``28x28x6``."""
-    return "x".join(map(str, shape))

@@ -15,9 +15,10 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cnncli.config.schema import Config
-from cnncli.data import augment
-from cnncli.data.base import SPLITS
-from cnncli.data.preprocess import Constants, apply_values, invert_values
+from cnncli.data.splits import SPLITS
+from cnncli.data.transforms import augment
+from cnncli.data.transforms.preprocess import apply_values, invert_values
+from cnncli.data.transforms.transform import Constants
 from cnncli.errors import ConfigError, Place, printable
 from cnncli.report import plots
 from cnncli.report.tables import make_table
@@ -74,9 +75,10 @@ def draw(config: Config, data: Data, constants: Constants, path: Path) -> None:
     Images are drawn as images, examples of one or two numbers as points, others as lines.
     """
     train = data.dataset.train
-    images, points = train.images.ndim == 4, train.images.ndim == 2 and train.images.shape[1] <= 2
+    shape = data.dataset.image_shape
+    images, points = len(shape) == 3, len(shape) == 1 and shape[0] <= 2
     rows = np.random.default_rng((config.seed, 0)).permutation(len(train))[: MAX_POINTS if points else EXAMPLES]
-    stored, labels = train.images[rows], train.labels[rows]
+    stored, labels = train.read(rows), train.labels[rows]
     seen, augmented = _network_input(config, constants, stored)
     names = [printable(name)[:14] for name in data.dataset.classes]
     width, height = (3.4 * len(STAGES), 3.4) if points else (max(1.3 * len(rows), 4), 1.6 * len(STAGES) + 0.6)

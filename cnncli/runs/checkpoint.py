@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from cnncli.data.files import read_file
 from cnncli.errors import CheckpointError, Place
 from cnncli.runs.files import sync_folder, write_synced
+from cnncli.safe_files import read_file
 
 FORMAT = 3
 FORMATS = (1, 2, FORMAT)  # 1: the manifest has no digest of its own; 2: the state holds all validation figures

@@ -14,12 +14,14 @@ from typing import Any
 
 from cnncli.config.schema import Config
 from cnncli.config.writer import to_yaml
-from cnncli.data.files import in_bytes, located, read_file, reason
 from cnncli.errors import CheckpointError, ConfigError, MachineError, Place
 from cnncli.json_text import json_text
+from cnncli.paths import located
 from cnncli.runs import checkpoint
 from cnncli.runs.files import append_synced, replace_file, sync_folder, writing
 from cnncli.runs.records import LINES, validated
+from cnncli.safe_files import read_file, reason
+from cnncli.text import in_bytes
 
 MAX_LOCK, MAX_LINES = 1 << 20, 1 << 30  # bytes of lock.json; of metrics.jsonl and timing.jsonl, a line an epoch or more
 

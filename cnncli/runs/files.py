@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cnncli.data.files import in_bytes
 from cnncli.errors import MachineError, Place
+from cnncli.text import in_bytes
 
 
 def write_synced(path: Path, content: bytes) -> None:

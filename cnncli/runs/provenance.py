@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 from cnncli import __version__
-from cnncli.data.base import SplitName
+from cnncli.data.splits import SplitName
 
 PACKAGES = ("jax", "jaxlib", "optax", "numpy", "pydantic", "safetensors", "pillow", "simplejpeg", "pyyaml")
 

@@ -14,8 +14,9 @@ from pydantic import TypeAdapter
 
 from cnncli.config.load import Loaded, load
 from cnncli.config.schema import Config
-from cnncli.data.augment import augment, augmented_shape, named
-from cnncli.data.preprocess import Constants, constants_fit, shape_after, value_steps
+from cnncli.data.transforms.augment import augment
+from cnncli.data.transforms.preprocess import constants_fit, value_steps
+from cnncli.data.transforms.transform import Constants, named, shape_after
 from cnncli.errors import CheckpointError, Place, ShapeError
 from cnncli.model import Arrays, Model, Weights
 from cnncli.runs import checkpoint
@@ -149,7 +150,7 @@ def _require_same_network(loaded: Loaded, saved: SavedState, place: Place) -> No
     if width not in config.train.loss.widths(count):
         raise CheckpointError.of(f"has {count}, the network gives {width} outputs", place=place, path="classes")
     try:
-        shape = augmented_shape(config.data.augment, shape_after(config.data.preprocess, saved.image_shape))
+        shape = shape_after((*config.data.preprocess, *config.data.augment), saved.image_shape)
     except ShapeError as error:
         raise CheckpointError.of(str(error), place=place, path="image_shape") from None
     if shape != loaded.graph.input_shape:

@@ -17,7 +17,7 @@ from pathlib import Path
 from jax._src import compilation_cache
 from jax._src.compilation_cache_interface import CacheInterface
 
-from cnncli.data.files import read_file
+from cnncli.safe_files import read_file
 
 SUFFIX = ".program"
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from cnncli import memory
 from cnncli.config.load import Loaded
-from cnncli.data.files import in_bytes
 from cnncli.errors import MachineError
 from cnncli.native.library import kernels
+from cnncli.text import in_bytes
 from cnncli.train.devices import placement
 from cnncli.train.events import Events
 from cnncli.train.setup import Setup
@@ -52,10 +52,11 @@ def resolve_batch_size(loaded: Loaded, make_setup: MakeSetup, events: Events) ->
     than may be filled, it is halved.
     """
     probe = make_setup(with_train(loaded, batch_size=ANY_POWER_OF_TWO))
-    count, need, free = probe.order.count, probe.memory, probe.free_memory
+    count, need, free, device = probe.order.count, probe.memory, probe.free_memory, probe.place.device
+    del probe  # so that its images do not take memory beside those of the next
     size = 1 << (min(max(count // EPOCH_STEPS, min(SMALLEST, count)), LARGEST).bit_length() - 1)
     if free is not None:
-        limit = int(memory.auto_share(probe.place.device) * free)
+        limit = int(memory.auto_share(device) * free)
         size = min(need.largest(limit), size)
         while size and (took := _program_bytes(make_setup(with_train(loaded, batch_size=size)))) > limit:
             events.note(f"batch_size: {size} would take {in_bytes(took)}, {in_bytes(limit)} may be filled")

@@ -14,8 +14,8 @@ from jax import Array
 
 from cnncli import memory
 from cnncli.config.load import Loaded
-from cnncli.data.batches import Order
-from cnncli.data.preprocess import Constants
+from cnncli.data.loader import Order
+from cnncli.data.transforms.transform import Constants
 from cnncli.durations import in_steps
 from cnncli.machine import available_cores
 from cnncli.native.library import kernels
@@ -88,7 +88,7 @@ class Setup:
         config, whole, classes = self.config, self.place.whole, len(self.classes)
         steps = make_train_steps(config, self.model, self.optimizer, classes, self.class_weights)
         self._train_steps = jax.jit(steps, donate_argnums=0, out_shardings=(whole, whole))
-        self._program: Any = None
+        self._program: jax.stages.Compiled | None = None
         self._health = make_health(config, self.model, self.optimizer, classes) if config.train.watch else None
 
     def init_state(self) -> TrainState:
@@ -107,7 +107,7 @@ class Setup:
         self.compile_seconds += time.perf_counter() - start
         return state
 
-    def compile(self, state: TrainState) -> Any:
+    def compile(self, state: TrainState) -> jax.stages.Compiled:
         """The program of ``steps_per_call`` steps, compiled once."""
         if self._program is None:
             start = time.perf_counter()

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from cnncli.data.preprocess import Constants
+from cnncli.data.transforms.transform import Constants
 from cnncli.errors import CheckpointError, Place
 from cnncli.model import Arrays, Weights
 

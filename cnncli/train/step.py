@@ -16,10 +16,11 @@ from jax import Array
 
 from cnncli.config.load import Loaded
 from cnncli.config.schema import Config, TrainSettings
-from cnncli.data import augment
-from cnncli.data.base import Split
-from cnncli.data.batches import padded_batches
-from cnncli.data.preprocess import Constants, apply_values
+from cnncli.data.loader import padded_batches
+from cnncli.data.splits import Split
+from cnncli.data.transforms import augment
+from cnncli.data.transforms.preprocess import apply_values
+from cnncli.data.transforms.transform import Constants
 from cnncli.layers.base import name_hash
 from cnncli.metrics import Result
 from cnncli.model import Arrays, Model, Weights
@@ -68,7 +69,8 @@ class LearningRate:
         self.schedule = train.schedule.build(train.optimizer.lr, per_epoch, total)
         self.scale = 1.0
 
-    def __call__(self, step: Any) -> Any:  # noqa: D102
+    def __call__(self, step: Array | int) -> Array | float:
+        """The rate of the update that follows ``step`` updates."""
         return self.scale * self.schedule(step)
 
 
@@ -122,7 +124,9 @@ def make_loss_fn(config: Config, model: Model, classes: int, class_weights: Floa
             losses, weights = losses + more[0], weights + more[1]
         return losses.sum() / weights.sum()
 
-    def loss_fn(params: Arrays, model_state: Arrays, x: Array, targets: Targets, key: Array) -> Any:
+    def loss_fn(
+        params: Arrays, model_state: Arrays, x: Array, targets: Targets, key: Array
+    ) -> tuple[Array, tuple[Arrays, Array]]:
         outputs, heads, new = model.apply_training(Weights(params, model_state), x, key, logits_of=loss.logits_of)
         correct = (loss.probabilities(outputs).argmax(-1) == targets.labels).sum(dtype=jnp.int32)
         value = mean_loss(outputs, targets)
@@ -183,7 +187,7 @@ def make_forward(config: Config, model: Model) -> Forward:
     """``forward(weights, constants, images)``: stored images (B, ...) -> outputs (B, C) as the loss takes them."""
 
     def forward(weights: Weights, constants: Constants, images: Array) -> Array:
-        x = augment.rest(config.data.augment, images.astype(jnp.float32))
+        x = augment.eval_transform(config.data.augment, images.astype(jnp.float32))
         x = apply_values(config.data.preprocess, constants, x)
         return model.apply(weights, x, logits_of=config.train.loss.logits_of)[0]
 
@@ -234,8 +238,8 @@ class Evaluator:
     def _batches(self, weights: Weights, constants: Constants, split: Split) -> Iterator[Any]:
         """Two batches ahead of the one that is read, so that the device does not wait for the host."""
         ahead = []
-        for rows, mask in padded_batches(split, self.batch_size):
-            batch = jax.device_put((split.images[rows], split.labels[rows], mask), self.place.batch)
+        for rows, mask in padded_batches(len(split), self.batch_size):
+            batch = jax.device_put((split.read(rows), split.labels[rows], mask), self.place.batch)
             with self.place.scope():
                 ahead.append(self.eval_step(weights, constants, *batch))
             if len(ahead) > 2:

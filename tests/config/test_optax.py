@@ -39,7 +39,7 @@ def update(transform, gradient=1.0):
 
 
 def test_the_table_is_what_the_installed_optax_says():
-    """If not: python tests/helpers/optax_table.py, then python -m cnncli schema > configs/schema.json."""
+    """If not: python -m tests.helpers.optax_table, then python -m cnncli schema > configs/schema.json."""
     assert TABLE.read_text(encoding="utf-8") == written_table()
 
 

@@ -12,9 +12,9 @@ from cnncli.config.load import load
 from cnncli.config.reader import read_text, read_value
 from cnncli.config.schema import Config, DataSettings, EarlyStop, ModelSettings, TrainSettings
 from cnncli.config.writer import to_yaml
-from cnncli.data.augment import AUGMENTATIONS
-from cnncli.data.preprocess import STEPS
 from cnncli.data.sources import SOURCES
+from cnncli.data.transforms.augment import AUGMENTATIONS
+from cnncli.data.transforms.preprocess import STEPS
 from cnncli.errors import ConfigError
 from cnncli.layers import LAYERS
 from cnncli.layers.initializers import INITIALIZERS

@@ -19,13 +19,20 @@ from pydantic import TypeAdapter, ValidationError
 
 from cnncli.config.load import load
 from cnncli.config.reader import read_value
-from cnncli.data import augment as augment_module
-from cnncli.data import augment_geometry
-from cnncli.data.augment import AUGMENTATIONS, Augmentations, at_rest, augment, augmented_shape, fit, rest
-from cnncli.data.augment_base import Mix
-from cnncli.data.augment_geometry import warp, zoom
-from cnncli.data.preprocess import Steps, apply_values, shape_after
-from cnncli.data.preprocess import fit as fit_values
+from cnncli.data.transforms import augment as augment_module
+from cnncli.data.transforms import geometry
+from cnncli.data.transforms.augment import (
+    AUGMENTATIONS,
+    Augmentations,
+    augment,
+    eval_transform,
+    eval_transform_all,
+    fit,
+)
+from cnncli.data.transforms.geometry import warp, zoom
+from cnncli.data.transforms.preprocess import Steps, apply_values
+from cnncli.data.transforms.preprocess import fit as fit_values
+from cnncli.data.transforms.transform import Mix, shape_after
 from cnncli.errors import ShapeError
 from cnncli.train.step import TrainData, training_batch
 from tests.helpers.networks import jit
@@ -76,8 +83,8 @@ def test_a_pure_function_of_the_key(kind):
     one, again, other = (run(key, x) for key in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert not np.array_equal(one, other)
-    assert not np.array_equal(one, rest(steps, x))
-    assert one.shape == (16, *augmented_shape(steps, (32, 32, 3))) == (16, *SMALLER.get(kind, (32, 32, 3)))
+    assert not np.array_equal(one, eval_transform(steps, x))
+    assert one.shape == (16, *shape_after(steps, (32, 32, 3))) == (16, *SMALLER.get(kind, (32, 32, 3)))
     assert one.dtype == jnp.float32
 
 
@@ -94,9 +101,9 @@ def test_every_image_has_a_draw_of_its_own(kind):
 def test_evaluation_is_left_alone(kind):
     steps, x = read([EXAMPLES[kind]]), jnp.asarray(pictures(shape=(2, 32, 32, 3)), jnp.float32)
     if kind in SMALLER:
-        assert rest(steps, x).shape == (2, *SMALLER[kind])
+        assert eval_transform(steps, x).shape == (2, *SMALLER[kind])
     else:
-        assert rest(steps, x) is x
+        assert eval_transform(steps, x) is x
 
 
 @pytest.mark.parametrize("member", AUGMENTATIONS, ids=lambda member: member.kind)
@@ -150,7 +157,7 @@ def test_crops_are_windows_all_equally_likely_and_evaluation_takes_the_middle():
     counts = np.bincount(places(changed({"random_crop": [3, 5]}, np.tile(image, (1500, 1, 1, 1))), possible))
     assert len(counts) == 4 * 3
     assert scipy.stats.chisquare(counts).pvalue > 1e-3
-    np.testing.assert_array_equal(rest(read([{"random_crop": [3, 5]}]), image[None])[0], image[1:4, 1:6])
+    np.testing.assert_array_equal(eval_transform(read([{"random_crop": [3, 5]}]), image[None])[0], image[1:4, 1:6])
 
 
 def test_nothing_is_changed_by_zero():
@@ -208,7 +215,7 @@ def drawn(monkeypatch):
             ranges.append((low, high))
             return jnp.full((x.shape[0],), low + share * (high - low), jnp.float32)
 
-        monkeypatch.setattr(augment_geometry, "_uniform", fixed)
+        monkeypatch.setattr(geometry, "_uniform", fixed)
         compiled.cache_clear()
         return changed(written, images), ranges
 
@@ -280,7 +287,7 @@ def test_the_whole_image_at_another_size_is_what_evaluation_sees_and_pytorchs(to
         torch.tensor(images).permute(0, 3, 1, 2).double(), size, mode="bilinear", antialias=True
     )
     np.testing.assert_allclose(after, theirs.permute(0, 2, 3, 1), atol=0.01)
-    np.testing.assert_allclose(rest(read([written]), jnp.asarray(images, jnp.float32)), after, atol=0.01)
+    np.testing.assert_allclose(eval_transform(read([written]), jnp.asarray(images, jnp.float32)), after, atol=0.01)
 
 
 WINDOW = jit(zoom, static_argnums=3)
@@ -520,7 +527,7 @@ def test_without_mixing_a_label_is_a_label():
 @pytest.mark.parametrize("value", [{"subtract_mean": "pixel"}, "decorrelate"], ids=str)
 def test_value_steps_are_fitted_to_the_shape_that_augmentation_leaves(crop, value):
     images, steps, values = pictures(), read(["random_flip", crop]), TypeAdapter(Steps).validate_python([value])
-    constants = fit_values(values, at_rest(steps, images))
+    constants = fit_values(values, eval_transform_all(steps, images))
 
     def network_sees(key, x):
         return apply_values(values, constants, augment(steps, {}, key, x)[0])
@@ -536,7 +543,7 @@ def test_what_the_network_sees_has_the_shape_of_its_input_in_every_config(name):
     if stored is None:
         pytest.skip("known only with the data")
     images = pictures(shape=(4, *shape_after(values, stored)))
-    constants = fit_values(values, at_rest(steps, images)) | fit(steps, images)
+    constants = fit_values(values, eval_transform_all(steps, images)) | fit(steps, images)
 
     def network_sees(key, x):
         return apply_values(values, constants, augment(steps, constants, key, x)[0])
@@ -545,17 +552,17 @@ def test_what_the_network_sees_has_the_shape_of_its_input_in_every_config(name):
     assert found.shape == (4, *config.model.input)
 
 
-def test_at_rest_is_rest_of_every_chunk(monkeypatch):
+def test_all_images_in_chunks_are_transformed_as_a_batch(monkeypatch):
     monkeypatch.setattr(augment_module, "CHUNK", 3)
     images, steps = pictures(), read(["random_flip", {"random_crop": [6, 5]}])
-    np.testing.assert_array_equal(at_rest(steps, images), rest(steps, images))
-    assert at_rest(steps, images).dtype == np.uint8
+    np.testing.assert_array_equal(eval_transform_all(steps, images), eval_transform(steps, images))
+    assert eval_transform_all(steps, images).dtype == np.uint8
 
 
 def test_images_that_keep_their_shape_are_not_touched_for_fitting():
     images = pictures()
-    assert at_rest(read(["random_flip", {"random_shift": 2}, "mixup"]), images) is images
-    assert at_rest((), images) is images
+    assert eval_transform_all(read(["random_flip", {"random_shift": 2}, "mixup"]), images) is images
+    assert eval_transform_all((), images) is images
 
 
 @pytest.mark.parametrize(
@@ -572,7 +579,7 @@ def test_images_that_keep_their_shape_are_not_touched_for_fitting():
 )
 def test_what_does_not_fit(written, shape, says):
     with pytest.raises(ShapeError, match=says):
-        augmented_shape(read([written]), shape)
+        shape_after(read([written]), shape)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from cnncli.data.cifar import Cifar10, Cifar100
+from cnncli.data.sources.cifar import Cifar10, Cifar100
 from cnncli.errors import DataError
 
 
@@ -71,6 +71,9 @@ def test_found_wherever_it_may_lie(tmp_path, source, where):
     assert len(data.train) == 3 * (len(layout.files) - 1)
     assert data.train.images.shape[1:] == source().image_shape()
     assert len(data.classes) == source().class_count()
+    part = source(mirrors=()).load(tmp_path, quiet, ("test",))
+    assert part.fingerprint("test") == data.fingerprint("test")
+    assert (len(part.train), part.image_shape) == (0, (32, 32, 3))
 
 
 def test_what_to_put_where(tmp_path):

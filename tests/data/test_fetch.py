@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from cnncli.data import fetch as fetching
-from cnncli.data.fetch import Remote
-from cnncli.data.named import FashionMnist, Mnist
+from cnncli.data.sources.downloaded import Remote
+from cnncli.data.sources.mnist import FashionMnist, Mnist
 from cnncli.errors import DataError, MachineError
 
 
@@ -312,7 +312,7 @@ def test_images_of_another_size(tmp_path):
 
 
 def test_usual_mirrors_and_checksums_are_whole():
-    from cnncli.data.cifar import Cifar10, Cifar100
+    from cnncli.data.sources.cifar import Cifar10, Cifar100
 
     for source in (FashionMnist, Cifar10, Cifar100):
         remotes = source.files if source is FashionMnist else (source.layout.archive,)

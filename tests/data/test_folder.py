@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cnncli.data import files
-from cnncli.data import folder as folders
-from cnncli.data.folder import Folder
-from cnncli.data.tree import carve, read_tree
+from cnncli import machine
+from cnncli.data.sources import folder as folders
+from cnncli.data.sources.folder import Folder
+from cnncli.data.sources.folder_index import read_index, split_off_test
 from cnncli.errors import DataError, MachineError
 
 
@@ -100,7 +100,7 @@ def test_only_what_a_split_is_made_of_is_decoded(root):
     picture(root / "val" / "dog" / "x.png")
     whole = load(root)
     for name in ("train", "val", "test"):
-        part = Folder(path=str(root)).load_split(name, None, quiet)
+        part = Folder(path=str(root)).load(None, quiet, (name,))
         assert part.fingerprint(name) == whole.fingerprint(name)
         assert {each: len(split) for each, split in part.splits.items() if len(split)} == {
             name: len(whole.splits[name])
@@ -134,7 +134,7 @@ def test_links_to_files_are_followed(root):
 
 def test_many_large_files_in_threads(tmp_path, monkeypatch):
     monkeypatch.setattr(folders, "SMALL", 0)
-    monkeypatch.setattr(folders.os, "sched_getaffinity", lambda _: range(4), raising=False)
+    monkeypatch.setattr(folders, "available_cores", lambda: 4)
     for i in range(50):
         picture(tmp_path / "train" / "ab"[i % 2] / f"{i:03}.png", colour=(i, 0, 0))
     assert load(tmp_path).train.images[:, 0, 0, 0].tolist() == [*range(0, 50, 2), *range(1, 50, 2)]
@@ -155,19 +155,20 @@ def test_flat_layout_carves_a_test_split(tmp_path):
 
 
 def test_carving_is_close_to_its_share_in_every_class():
-    _, carved = carve(flat_examples(20_000), 0.1)
+    _, carved = split_off_test(flat_examples(20_000), 0.1)
     assert all(abs(n - 1000) < 120 for n in Counter(label for _, label in carved).values())  # 4 sigma
 
 
 @given(st.sets(st.integers(0, 10_000), min_size=1, max_size=40), st.integers(0, 10_000), st.floats(0, 0.5))
 def test_carving_is_stable_when_files_are_added(numbers, new, share):
     examples = [(Path(f"/a/cat/{i}.png"), 0) for i in sorted(numbers)]
-    rest, carved = carve(examples, share)
+    rest, carved = split_off_test(examples, share)
     assert sorted(rest + carved) == sorted(examples)
     assert rest  # one always trains
     more = (Path(f"/elsewhere/cat/{new}.png"), 0)
     if new not in numbers and len(rest) > 1:  # with one left, it was kept as the class's last
-        rest_too, carved_too = carve([*((Path(f"/elsewhere/cat/{p.name}"), 0) for p, _ in examples), more], share)
+        elsewhere = [(Path(f"/elsewhere/cat/{path.name}"), 0) for path, _ in examples]
+        rest_too, carved_too = split_off_test([*elsewhere, more], share)
         assert {p.name for p, _ in carved_too} - {more[0].name} == {p.name for p, _ in carved}
         assert {p.name for p, _ in rest} <= {p.name for p, _ in rest_too}
 
@@ -175,7 +176,7 @@ def test_carving_is_stable_when_files_are_added(numbers, new, share):
 def test_carving_does_not_depend_on_order():
     examples = flat_examples(200)
     shuffled = random.Random(0).sample(examples, 200)
-    assert sorted(carve(examples, 0.3)[1]) == sorted(carve(shuffled, 0.3)[1])
+    assert sorted(split_off_test(examples, 0.3)[1]) == sorted(split_off_test(shuffled, 0.3)[1])
 
 
 def make(root, text):
@@ -282,15 +283,15 @@ def test_two_sizes(root):
 
 
 def test_a_file_deleted_meanwhile(root, monkeypatch):
-    listed = read_tree(root, None)
+    listed = read_index(root, None)
     (root / "train/cat/1.png").unlink()
-    monkeypatch.setattr(folders, "read_tree", lambda *_: listed)
+    monkeypatch.setattr(folders, "read_index", lambda *_: listed)
     with pytest.raises(DataError, match=r"1\.png  cannot be read: no such file"):
         load(root)
 
 
 def test_memory_is_asked_for_first(root, monkeypatch):
-    monkeypatch.setattr(files, "available_memory", lambda: 1000)
+    monkeypatch.setattr(machine, "available_memory", lambda: 1000)
     with pytest.raises(MachineError, match=r"8 images of 100x100x3 take 0.2 MB of memory, 1,000 bytes are free"):
         load(root, size=(100, 100))
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from cnncli.data.idx import Idx, read_idx
+from cnncli.data.sources.idx import Idx, read_idx
 from cnncli.errors import DataError
 
 same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
@@ -123,6 +123,22 @@ def test_source_with_names_and_test(tmp_path):
     assert len(data.test) == 1
     with pytest.raises(DataError, match=r"tx.* holds images of 2x2x1, .*x of 3x3x1"):
         load(tmp_path, np.zeros((2, 3, 3)), [0, 1], test_images=x, test_labels=y)
+
+
+def test_images_that_are_not_wanted_are_not_read(tmp_path):
+    images, labels = np.arange(12).reshape(3, 2, 2), [0, 1, 1]
+    tests = {f"test_{name}": str(tmp_path / name) for name in ("images", "labels")}
+    write(tmp_path / "images", np.array(images[:1], np.uint8))
+    write(tmp_path / "labels", np.array([1], np.uint8))
+    whole = load(tmp_path, images, labels, **tests)
+    (tmp_path / "x").write_bytes((tmp_path / "x").read_bytes()[:-1])
+    source = Idx(train_images=str(tmp_path / "x"), train_labels=str(tmp_path / "y"), **tests)
+    part = source.load(None, lambda *_: None, ("test",))
+    assert (len(part.train), part.image_shape, part.classes) == (0, (2, 2, 1), ("0", "1"))
+    assert part.fingerprint("test") == whole.fingerprint("test")
+    for wanted in ("train", "val"):  # val is split off from train
+        with pytest.raises(DataError, match="and holds 11"):
+            source.load(None, lambda *_: None, (wanted,))
 
 
 @pytest.mark.parametrize(

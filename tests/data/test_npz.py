@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cnncli.data import files
-from cnncli.data.files import open_file
-from cnncli.data.npz import Npz, read_npz
+from cnncli import machine
+from cnncli.data.sources.npz import Npz, read_npz
 from cnncli.errors import DataError, MachineError
+from cnncli.safe_files import open_data_file
 
 same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
 X = np.arange(2 * 3 * 4).reshape(2, 3, 4).astype(np.uint8)
@@ -52,6 +52,18 @@ def test_conversions(tmp_path, x, series, shape, dtype):
     assert images.shape == shape
     assert images.dtype == dtype
     assert np.allclose(images.ravel(), np.asarray(x).ravel())
+
+
+def test_images_that_are_not_wanted_have_no_rows(tmp_path):
+    arrays = {"x_train": X.astype(np.int64), "y_train": Y, "x_test": X[:1], "y_test": Y[:1]}
+    whole = load(tmp_path, **arrays)
+    source = Npz(path=str(tmp_path / "a.npz"))
+    for wanted, rows in (("test", (0, 1)), ("train", (2, 0)), ("val", (2, 0))):  # val is split off from train
+        part = source.load(None, lambda *_: None, (wanted,))
+        assert (len(part.train), len(part.test)) == rows
+        assert (part.image_shape, part.classes) == ((3, 4, 1), ("0", "1"))
+        kept = "train" if wanted == "val" else wanted
+        assert part.fingerprint(kept) == whole.fingerprint(kept)
 
 
 def test_class_names(tmp_path):
@@ -148,7 +160,7 @@ def test_bad_archives(tmp_path, data, says):
 
 def test_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     (tmp_path / "a.npz").write_bytes(packed(shape="(1000, 1000, 10)", data=bytes(10_000_000)))
-    monkeypatch.setattr(files, "available_memory", lambda: 1_000_000)
+    monkeypatch.setattr(machine, "available_memory", lambda: 1_000_000)
     with pytest.raises(MachineError, match=r"take 10.0 MB of memory, 1.0 MB are free"):
         Npz(path=str(tmp_path / "a.npz")).load(None, lambda *_: None)
 
@@ -198,7 +210,7 @@ def test_deflated_bombs(tmp_path, promised):
 
 def test_an_array_is_in_memory_once_while_it_is_read(tmp_path):
     np.savez_compressed(tmp_path / "a.npz", x_train=np.zeros((2, 1 << 24), np.uint8), y_train=Y)
-    with open_file(tmp_path / "a.npz") as stream:
+    with open_data_file(tmp_path / "a.npz") as stream:
         tracemalloc.start()
         arrays = read_npz(stream, tmp_path / "a.npz")
         peak = tracemalloc.get_traced_memory()[1]

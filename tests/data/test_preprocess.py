@@ -16,8 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from cnncli.config.load import load
 from cnncli.config.reader import read_value
-from cnncli.data import preprocess, value_steps
-from cnncli.data.preprocess import STEPS, Steps, apply_pixels, apply_values, fit, invert_values, shape_after
+from cnncli.data.transforms import preprocess, value_steps
+from cnncli.data.transforms.preprocess import STEPS, Steps, apply_pixels, apply_values, fit, invert_values
+from cnncli.data.transforms.transform import shape_after
 from cnncli.errors import ConfigError, ShapeError
 from cnncli.train.prepare import fit_constants, load_data
 

@@ -12,11 +12,12 @@ import pytest
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from cnncli.data.files import is_path, located
-from cnncli.data.inline import Inline
-from cnncli.data.named import Digits, Mnist
 from cnncli.data.sources import SOURCES, AnySource
+from cnncli.data.sources.digits import Digits
+from cnncli.data.sources.inline import Inline
+from cnncli.data.sources.mnist import Mnist
 from cnncli.errors import DataError
+from cnncli.paths import is_path, located
 
 SHARED = Path(os.environ.get("CNN_DATA_DIR", Path(__file__).resolve().parents[3] / "shared/data"))
 any_source = TypeAdapter(AnySource)

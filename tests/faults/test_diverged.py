@@ -1,4 +1,4 @@
-"""When the numbers stop being numbers: the step, the layer where it began, the checkpoint that stays, the way back."""
+"""NaN and infinite losses and weights: the step, the layer where it began, the checkpoint that stays, going back."""
 
 import re
 import signal

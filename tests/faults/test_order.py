@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnncli.data.batches import Order
+from cnncli.data.loader import Order
 from cnncli.train import loop_state, setup, trainer
 from cnncli.train.events import Events
 from cnncli.train.interrupts import Interrupted

@@ -26,10 +26,10 @@ from pydantic import TypeAdapter
 
 from cnncli.bundled import bundled_configs
 from cnncli.config.load import load
-from cnncli.data.cifar import Cifar10, read_archive
-from cnncli.data.idx import read_idx
 from cnncli.data.images import decode
-from cnncli.data.npz import Npz
+from cnncli.data.sources.cifar import Cifar10, read_archive
+from cnncli.data.sources.idx import read_idx
+from cnncli.data.sources.npz import Npz
 from cnncli.errors import CnnError, Place
 from cnncli.runs import checkpoint
 from cnncli.runs.records import validated
@@ -262,8 +262,7 @@ def tar(packed: bool) -> bytes:
 def read_cifar(folder: Path, data: bytes) -> None:
     """Its archive, packed here where it is not."""
     (folder / "x").write_bytes(data if data.startswith(b"\x1f\x8b") else gzip.compress(data, compresslevel=1))
-    for part in read_archive(folder / "x", SMALL).values():
-        Cifar10()._split(part, folder / "x")
+    Cifar10()._split(folder / "x", read_archive(folder / "x", SMALL, SMALL.files), list(SMALL.files))
 
 
 class Checkpoints:

@@ -1,4 +1,4 @@
-"""Writes cnncli/optimizers.json from the source of the installed Optax: python tests/helpers/optax_table.py.
+"""Writes cnncli/optimizers.json from the source of the installed Optax: python -m tests.helpers.optax_table.
 
 The table lists every optimizer that a config can hold, with its arguments. A test holds it against the installed Optax.
 """

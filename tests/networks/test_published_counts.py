@@ -78,9 +78,9 @@ def test_every_bundled_config_is_loaded_shape_checked_and_trained_a_step(name):
     pictures = random.integers(0, 255, (8, *shape)).astype(np.uint8)
     images = pictures if len(shape) == 3 else random.standard_normal((8, *shape)).astype(np.float32)
     labels = random.integers(0, classes, 8).astype(np.int32)
-    from cnncli.data.base import Split
+    from cnncli.data.splits import ArraySplit
 
-    constants = fit_constants(config, Split(images, labels))
+    constants = fit_constants(config, ArraySplit(images, labels))
     run = jax.jit(make_train_steps(config, model, optimizer, classes))
     rows = jnp.arange(size, dtype=jnp.int32)[None]
     before = {key: np.asarray(array) for key, array in state.params.items()}

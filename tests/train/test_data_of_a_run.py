@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cnncli.config.load import load
-from cnncli.data import folder as folders
+from cnncli.data import images
 from cnncli.evaluate import evaluate_run
 from cnncli.runs.directory import Run
 from cnncli.train.events import Events
@@ -85,7 +85,7 @@ def test_paths_are_relative_to_the_config_and_those_of_overrides_to_the_current_
 def as_before(run: Path) -> None:
     """A run as it was written before paths were absolute and splits were recorded."""
     text = (run / "resolved.yaml").read_text()
-    text = re.sub(r"\n  half_image: .*|, any_case: \w+", "", text).replace(f"{Path.cwd()}/pets", "pets")
+    text = re.sub(r"\n  validation_rounding: .*|, any_case: \w+", "", text).replace(f"{Path.cwd()}/pets", "pets")
     assert "path: pets" in text
     assert "any_case" not in text
     (run / "resolved.yaml").write_text(text)
@@ -107,7 +107,7 @@ def test_an_old_run_is_split_as_it_was(home):
     """Test/ was not read, and of five pictures at 0.1 none was set aside."""
     os.rename("pets/test", "pets/Test")
     Path("pets/train/cat/5.png").write_bytes(Path("pets/train/cat/0.png").read_bytes())
-    old = ["data.half_image=none", "data.source.folder.any_case=false", "data.validation=0.1"]
+    old = ["data.validation_rounding=half_to_even", "data.source.folder.any_case=false", "data.validation=0.1"]
     run = train(load(Path("pets.yaml"), old), Path("runs"), Events()).run
     as_before(run)
     loaded = load(Run(run).resolved)
@@ -149,8 +149,8 @@ def test_evaluation_decodes_its_own_split(home, monkeypatch, split):
     loaded = load(Path("pets.yaml"), ["data.preprocess=[{resize: 6}]", "model.input=[6, 6, 3]"])
     run = train(loaded, Path("runs"), Events()).run
     seen = []
-    real = folders.decode
-    monkeypatch.setattr(folders, "decode", lambda path, *rest: seen.append(path) or real(path, *rest))
+    real = images.decode
+    monkeypatch.setattr(images, "decode", lambda path, *rest: seen.append(path) or real(path, *rest))
     found = evaluate_run(run, split, "best", Events())
     in_part = found.document()
     assert in_part["same_data"] is True
@@ -168,8 +168,8 @@ def test_a_validation_folder_is_read_alone(home, monkeypatch):
     pictures(Path("pets"), splits=("VALIDATION",), each=2)
     run = train(load(Path("pets.yaml")), Path("runs"), Events()).run
     seen = []
-    real = folders.decode
-    monkeypatch.setattr(folders, "decode", lambda path, *rest: seen.append(path) or real(path, *rest))
+    real = images.decode
+    monkeypatch.setattr(images, "decode", lambda path, *rest: seen.append(path) or real(path, *rest))
     assert evaluate_run(run, "val", "best", Events()).result.examples == 4
     assert {path.parts[-3] for path in seen} == {"VALIDATION"}
 

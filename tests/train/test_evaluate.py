@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cnncli.config.load import load
-from cnncli.data.base import Split
+from cnncli.data.splits import ArraySplit
 from cnncli.memory import program_bytes
 from cnncli.train.devices import placement
 from cnncli.train.step import Evaluator, make_forward, make_model
@@ -41,7 +41,7 @@ def test_figures_by_scikit_learn(network):
     metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is the reference here")
     config, model, weights = network(9)
     random = np.random.default_rng(0)
-    split = Split(random.normal(size=(100, 6)).astype(np.float32), (np.arange(100) % 9).astype(np.int32))
+    split = ArraySplit(random.normal(size=(100, 6)).astype(np.float32), (np.arange(100) % 9).astype(np.int32))
     found = measured(config, model, weights, split, 9)
     scores = np.asarray(jax.nn.softmax(make_forward(config, model)(weights, {}, split.images)), np.float64)
     scores /= scores.sum(1, keepdims=True)
@@ -57,7 +57,7 @@ def test_of_equal_scores_the_first_class_is_the_likeliest_and_of_no_numbers_none
     config, model, weights = network(7)
     weights = jax.tree.map(lambda array: np.full(array.shape, value, array.dtype), weights)
     labels = np.arange(7, dtype=np.int32)
-    found = measured(config, model, weights, Split(np.ones((7, 6), np.float32), labels), 7)
+    found = measured(config, model, weights, ArraySplit(np.ones((7, 6), np.float32), labels), 7)
     assert found.places.tolist() == ([7] * 7 if np.isnan(value) else labels.tolist())
     assert found.top_accuracy(5) == (0 if np.isnan(value) else 5 / 7)
 
@@ -69,7 +69,7 @@ def test_memory_grows_with_the_classes_and_not_their_square(network):
     kinds = (((size, 6), np.float32), ((size,), np.int32), ((size,), np.bool_))
     program = count.lower(weights, {}, *(np.zeros(*kind) for kind in kinds)).compile()
     assert program_bytes(program) < 40 * 4 * size * classes  # a matrix of counts would take 1.6 GB
-    split = Split(np.ones((10, 6), np.float32), np.arange(10, dtype=np.int32) * 1999)
+    split = ArraySplit(np.ones((10, 6), np.float32), np.arange(10, dtype=np.int32) * 1999)
     found = measured(config, model, weights, split, classes)
     assert found.confusion is None
     assert found.predicted.shape == (10,)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from cnncli import model as models
 from cnncli.config.load import load
-from cnncli.data.base import Dataset, Split
+from cnncli.data.splits import ArraySplit, Dataset
 from cnncli.layers.base import name_hash
 from cnncli.model import Model
 from cnncli.report import training
@@ -38,7 +38,7 @@ def loaded(tmp_path):
 
 
 def setup_of(loaded):
-    split = Split(np.zeros((8, 8, 8, 1), np.uint8), np.zeros(8, np.int32))
+    split = ArraySplit(np.zeros((8, 8, 8, 1), np.uint8), np.zeros(8, np.int32))
     data = Data(Dataset(tuple(map(str, range(10))), split), "", (8, 8, 1))
     return Setup(loaded, data, {})
 

@@ -1,34 +1,41 @@
 """Preprocessing that changes the numbers: fitted on training images only, applied inside the compiled step."""
 
+from __future__ import annotations
+
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
+from typing_extensions import override
 
-from cnncli.data.base import Shape
-from cnncli.data.pixel_steps import Step
+from cnncli.data.transforms.pixel_steps import Step
+from cnncli.data.transforms.transform import CHUNK, AnyArray, Arrays
 from cnncli.errors import ShapeError
+from cnncli.lazy import lazy_imports
+from cnncli.sliding import Shape
 
-if TYPE_CHECKING:
+with lazy_imports():
+    import jax
+    import jax.numpy as jnp
     import numpy as np
 
-CHUNK = 4096  # images that are in float32 at a time while fitting
-LARGEST = 16_384  # values of an image whose principal components can be found: 128x128x1, 73x73x3; 2 GiB of covariance
+# Values of an image whose principal components can be found: 128x128x1, 73x73x3; 2 GiB of covariance.
+LARGEST = 16_384
 
 
 class ValueStep(Step):
-    """Changes the numbers. ``fit`` sees training images as they reach this step and gives constants (float32)."""
+    """Base class of steps that change the numbers."""
 
-    def fit(self, images: "np.ndarray") -> "dict[str, np.ndarray]":
-        """Constants from float32 training images (N, ...)."""
+    def fit(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Float32 constants from training images (N, ...) as they reach this step."""
         return {}
 
-    def values(self, constants: dict[str, Any], x: Any) -> Any:
+    def values(self, constants: Arrays, x: AnyArray) -> AnyArray:
         """``x`` (B, ...) float32 -> the same shape; NumPy and JAX arrays alike."""
         raise TypeError(f"{self.kind} has no arithmetic of its own")
 
-    def invert(self, constants: dict[str, Any], x: Any) -> Any:
+    def invert(self, constants: Arrays, x: AnyArray) -> AnyArray:
         """Back from ``values``, for display."""
         raise TypeError(f"{self.kind} has no arithmetic of its own")
 
@@ -44,12 +51,12 @@ class Scale(ValueStep):
 
     by: float = Field(255.0, gt=0, description="the divisor")
 
-    def values(self, constants: dict[str, Any], x: Any) -> Any:
-        """X / by."""
+    @override
+    def values(self, constants: Arrays, x: AnyArray) -> AnyArray:
         return x / self.by
 
-    def invert(self, constants: dict[str, Any], x: Any) -> Any:
-        """X * by."""
+    @override
+    def invert(self, constants: Arrays, x: AnyArray) -> AnyArray:
         return x * self.by
 
 
@@ -64,16 +71,17 @@ class SubtractMean(ValueStep):
 
     per: Literal["channel", "pixel"] = Field("channel", description="one mean per channel, or one per value")
 
-    def fit(self, images: "np.ndarray") -> "dict[str, np.ndarray]":
+    @override
+    def fit(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Mean (C,) or (H, W, C)."""
         return {"mean": _moments(images, self.per)[0]}
 
-    def values(self, constants: dict[str, Any], x: Any) -> Any:
-        """X - mean."""
+    @override
+    def values(self, constants: Arrays, x: AnyArray) -> AnyArray:
         return x - constants["mean"][None]
 
-    def invert(self, constants: dict[str, Any], x: Any) -> Any:
-        """X + mean."""
+    @override
+    def invert(self, constants: Arrays, x: AnyArray) -> AnyArray:
         return x + constants["mean"][None]
 
 
@@ -90,20 +98,19 @@ class Standardize(ValueStep):
 
     per: Literal["channel", "pixel"] = Field("channel", description="one mean and deviation per channel, or per value")
 
-    def fit(self, images: "np.ndarray") -> "dict[str, np.ndarray]":
+    @override
+    def fit(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """mean and std, (C,) or (H, W, C)."""
-        import numpy as np
-
         mean, variance = _moments(images, self.per)
         std = np.sqrt(variance)
         return {"mean": mean, "std": np.where(std > 0, std, np.float32(1))}
 
-    def values(self, constants: dict[str, Any], x: Any) -> Any:
-        """(x - mean) / std."""
+    @override
+    def values(self, constants: Arrays, x: AnyArray) -> AnyArray:
         return (x - constants["mean"][None]) / constants["std"][None]
 
-    def invert(self, constants: dict[str, Any], x: Any) -> Any:
-        """X * std + mean."""
+    @override
+    def invert(self, constants: Arrays, x: AnyArray) -> AnyArray:
         return x * constants["std"][None] + constants["mean"][None]
 
 
@@ -126,36 +133,35 @@ class MinMax(ValueStep):
                                       {"low": self.low, "high": self.high})  # fmt: skip
         return self
 
-    def fit(self, images: "np.ndarray") -> "dict[str, np.ndarray]":
+    @override
+    def fit(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Smallest value and range, () or (C,) or (H, W, C)."""
-        import numpy as np
-
         axes = {"all": None, "channel": tuple(range(images.ndim - 1)), "pixel": 0}[self.per]
         low, high = images.min(axes).astype(np.float32), images.max(axes).astype(np.float32)
         spread = (1,) * (images.ndim - 1 - low.ndim) + low.shape
         return {"min": low.reshape(spread), "range": np.where(high > low, high - low, np.float32(1)).reshape(spread)}
 
-    def values(self, constants: dict[str, Any], x: Any) -> Any:
-        """Low + (x - min) / range * (high - low)."""
+    @override
+    def values(self, constants: Arrays, x: AnyArray) -> AnyArray:
         return self.low + (x - constants["min"][None]) / constants["range"][None] * (self.high - self.low)
 
-    def invert(self, constants: dict[str, Any], x: Any) -> Any:
-        """Back to the stored range."""
+    @override
+    def invert(self, constants: Arrays, x: AnyArray) -> AnyArray:
         return (x - self.low) / (self.high - self.low) * constants["range"][None] + constants["min"][None]
 
 
-class Rotation(ValueStep):
-    """Base of the steps that look for principal components."""
+class PrincipalComponents(ValueStep):
+    """Base class of the steps that look for principal components."""
 
+    @override
     def out_shape(self, shape: Shape) -> Shape:
-        """Small images only."""
         if (size := math.prod(shape)) > LARGEST:
             raise ShapeError(f"{self.kind} needs a {size:,} x {size:,} covariance, over {LARGEST:,} is too large",
                              "Put resize or crop before it, or use standardize.")  # fmt: skip
         return shape
 
 
-class Decorrelate(Rotation):
+class Decorrelate(PrincipalComponents):
     """Rotate the values onto the training images' principal components (PCA): uncorrelated, largest variance first.
 
     What comes out keeps the image's shape, but its values are components, no longer pixels.
@@ -165,21 +171,22 @@ class Decorrelate(Rotation):
 
     aliases: ClassVar[tuple[str, ...]] = ("pca", "principal_components")
 
-    def fit(self, images: "np.ndarray") -> "dict[str, np.ndarray]":
+    @override
+    def fit(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """mean (D,) and basis (D, D), a component a column; D = H*W*C."""
         mean, _, basis = principal(images)
         return {"mean": mean, "basis": basis}
 
-    def values(self, constants: dict[str, Any], x: Any) -> Any:
-        """(x - mean) basis."""
+    @override
+    def values(self, constants: Arrays, x: AnyArray) -> AnyArray:
         return _times(x.reshape(len(x), -1) - constants["mean"][None], constants["basis"]).reshape(x.shape)
 
-    def invert(self, constants: dict[str, Any], x: Any) -> Any:
-        """X basis^T + mean."""
+    @override
+    def invert(self, constants: Arrays, x: AnyArray) -> AnyArray:
         return (_times(x.reshape(len(x), -1), constants["basis"].T) + constants["mean"][None]).reshape(x.shape)
 
 
-class Whiten(Rotation):
+class Whiten(PrincipalComponents):
     """Decorrelate and give every component variance 1: 1 / sqrt(variance + epsilon). ZCA turns back to pixels after it.
 
     Source: Bell and Sejnowski 1997 (ZCA); Krizhevsky 2009.
@@ -193,29 +200,26 @@ class Whiten(Rotation):
     method: Literal["zca", "pca"] = Field("zca", description="zca: pictures stay pictures; pca: components come out")
     epsilon: float = Field(1e-5, gt=0, description="added to each component's variance, in squared values of the input")
 
-    def fit(self, images: "np.ndarray") -> "dict[str, np.ndarray]":
+    @override
+    def fit(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """mean (D,), basis (D, D), scale (D,); D = H*W*C."""
-        import numpy as np
-
         mean, variance, basis = principal(images)
         return {"mean": mean, "basis": basis, "scale": (1 / np.sqrt(variance + self.epsilon)).astype(np.float32)}
 
-    def values(self, constants: dict[str, Any], x: Any) -> Any:
-        """(x - mean) basis * scale, and for zca basis^T."""
+    @override
+    def values(self, constants: Arrays, x: AnyArray) -> AnyArray:
         y = _times(x.reshape(len(x), -1) - constants["mean"][None], constants["basis"]) * constants["scale"][None]
         return (_times(y, constants["basis"].T) if self.method == "zca" else y).reshape(x.shape)
 
-    def invert(self, constants: dict[str, Any], x: Any) -> Any:
-        """The same, backwards."""
+    @override
+    def invert(self, constants: Arrays, x: AnyArray) -> AnyArray:
         y = x.reshape(len(x), -1)
         y = (_times(y, constants["basis"]) if self.method == "zca" else y) / constants["scale"][None]
         return (_times(y, constants["basis"].T) + constants["mean"][None]).reshape(x.shape)
 
 
-def _moments(images: "np.ndarray", per: str) -> "tuple[np.ndarray, np.ndarray]":
+def _moments(images: np.ndarray, per: str) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance in float64 sums, given as float32; shaped to broadcast against one image."""
-    import numpy as np
-
     axes = 0 if per == "pixel" else tuple(range(images.ndim - 1))
     mean = images.mean(axes, dtype=np.float64)
     total = np.zeros_like(mean)
@@ -226,13 +230,11 @@ def _moments(images: "np.ndarray", per: str) -> "tuple[np.ndarray, np.ndarray]":
     return mean.astype(np.float32).reshape(spread), (total / count).astype(np.float32).reshape(spread)
 
 
-def principal(images: "np.ndarray") -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+def principal(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean (D,), variances (D,) largest first and components (D, D) as columns, float32.
 
     The covariance is summed in float64 over products of float32 chunks; each component's largest entry is positive.
     """
-    import numpy as np
-
     flat = images.reshape(len(images), -1)
     mean = flat.mean(0, dtype=np.float64).astype(np.float32)
     covariance = np.zeros((flat.shape[1], flat.shape[1]))
@@ -245,14 +247,10 @@ def principal(images: "np.ndarray") -> "tuple[np.ndarray, np.ndarray, np.ndarray
     return mean, variance.astype(np.float32), np.ascontiguousarray(basis * signs, np.float32)
 
 
-def _times(x: Any, matrix: Any) -> Any:
+def _times(x: AnyArray, matrix: np.ndarray | jax.Array) -> AnyArray:
     """``x`` (B, D) @ ``matrix`` (D, D'), in full float32 everywhere: GPUs and TPUs round to fewer bits unless told."""
-    import numpy as np
-
     if isinstance(x, np.ndarray):
         return x @ matrix
-    import jax.numpy as jnp
-
     return jnp.matmul(x, matrix, precision="highest")
 
 

@@ -3,15 +3,16 @@
 They see float32 images (B, H, W, C) in the values of the pictures, after pixel steps and before value steps.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
-from cnncli.data.augment_base import Augmentation, Mix
-from cnncli.data.augment_colour import ColorJitter, Cutout, PcaNoise, RandomErasing
-from cnncli.data.augment_geometry import (
+from cnncli.data.transforms.colour import ColorJitter, Cutout, PcaNoise, RandomErasing
+from cnncli.data.transforms.geometry import (
     RandomCrop,
     RandomFlip,
     RandomResizedCrop,
@@ -20,14 +21,14 @@ from cnncli.data.augment_geometry import (
     RandomShear,
     RandomShift,
 )
-from cnncli.data.augment_mix import Cutmix, Mixup
-from cnncli.data.base import Shape
-from cnncli.data.value_steps import CHUNK
+from cnncli.data.transforms.mixing import Cutmix, Mixup
+from cnncli.data.transforms.transform import CHUNK, AnyArray, AnyImages, Augmentation, Constants, Key, Mix, Mixed, named
+from cnncli.lazy import lazy_imports
 from cnncli.spec import one_of, sequence
 
-if TYPE_CHECKING:
+with lazy_imports():
+    import jax
     import numpy as np
-    from jax import Array
 
 AUGMENTATIONS: tuple[type[Augmentation], ...] = (
     RandomShift, RandomCrop, RandomFlip, RandomRotation, RandomScale, RandomShear, RandomResizedCrop,
@@ -47,30 +48,20 @@ if TYPE_CHECKING:
     Augmentations = tuple[Augmentation, ...]
 else:
     Augmentations = Annotated[sequence(one_of(AUGMENTATIONS)), AfterValidator(_one_mix)]
-Constants = dict[str, dict[str, Any]]
 
 
-def augmented_shape(steps: Sequence[Augmentation], shape: Shape) -> Shape:
-    """Shape of an image after all augmentations."""
-    for step in steps:
-        shape = step.out_shape(shape)
-    return shape
-
-
-def fit(steps: Sequence[Augmentation], images: "np.ndarray") -> Constants:
+def fit(steps: Sequence[Augmentation], images: np.ndarray) -> Constants:
     """What augmentations need to know of the training images (pixel steps done)."""
     return {name: constants for name, step in named(steps) if (constants := step.fit(images))}
 
 
 def augment(
-    steps: Sequence[Augmentation], constants: Constants, key: "Array", x: "Array"
-) -> "tuple[Array, Array | None, Array | None]":
+    steps: Sequence[Augmentation], constants: Constants, key: Key, x: AnyImages
+) -> Mixed | tuple[AnyImages, None, None]:
     """All augmentations in order, each with its own key: images, and of mixed ones the partners' rows and shares.
 
     Image i is ``share[i]`` itself and ``1 - share[i]`` image ``partners[i]`` (both None where nothing mixes).
     """
-    import jax
-
     partners = share = None
     for index, (name, step) in enumerate(named(steps)):
         own = jax.random.fold_in(key, index)
@@ -78,26 +69,20 @@ def augment(
             x, partners, share = step.mix(own, x)
         else:
             x = step.apply(own, x, constants.get(name, {}))
-    return x, partners, share
+    return x, partners, share  # type: ignore[return-value]
 
 
-def rest(steps: Sequence[Augmentation], x: Any) -> Any:
-    """What evaluation does in their place, to NumPy and JAX arrays."""
+def eval_transform(steps: Sequence[Augmentation], x: AnyArray) -> AnyArray:
+    """What evaluation does to a batch in the place of augmentations: only what the shape needs."""
     for step in steps:
-        x = step.rest(x)
+        x = step.eval_transform(x)
     return x
 
 
-def at_rest(steps: Sequence[Augmentation], images: "np.ndarray") -> "np.ndarray":
-    """Training images as evaluation gets them: of the shape that value steps are fitted to."""
-    import numpy as np
-
-    if all(type(step).rest is Augmentation.rest for step in steps):
+def eval_transform_all(steps: Sequence[Augmentation], images: np.ndarray) -> np.ndarray:
+    """``eval_transform`` of all training images, a chunk at a time: value steps are fitted to that shape."""
+    if all(type(step).eval_transform is Augmentation.eval_transform for step in steps):
         return images
-    return np.concatenate([rest(steps, images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)])
-
-
-def named(steps: Sequence[Augmentation]) -> list[tuple[str, Augmentation]]:
-    """Steps with the names their constants are stored under."""
-    kinds = [step.kind for step in steps]
-    return [(f"{step.kind}{kinds[: index + 1].count(step.kind)}", step) for index, step in enumerate(steps)]
+    return np.concatenate(
+        [eval_transform(steps, images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)]
+    )

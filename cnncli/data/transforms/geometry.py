@@ -1,17 +1,33 @@
 """Augmentations that move pixels."""
 
+from __future__ import annotations
+
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
+from typing_extensions import override
 
-from cnncli.data.augment_base import Augmentation
-from cnncli.data.base import Shape
-from cnncli.errors import ShapeError
+from cnncli.data.transforms.transform import (
+    AnyArray,
+    Arrays,
+    Augmentation,
+    Images,
+    Key,
+    PerImage,
+    crop_middle,
+    require_fits,
+)  # fmt: skip
+from cnncli.lazy import lazy_imports
+from cnncli.sliding import Shape
 from cnncli.spec import pair
 
+with lazy_imports():
+    import jax
+    import jax.numpy as jnp
+
 if TYPE_CHECKING:
-    from jax import Array
+    from jaxtyping import Array, Float
 
 
 class RandomShift(Augmentation):
@@ -25,10 +41,8 @@ class RandomShift(Augmentation):
 
     by: pair(NonNegativeInt) = Field(description="most pixels of the move: a number or [height, width]")  # type: ignore[valid-type]
 
-    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
-        """A window of the zero-padded image."""
-        import jax.numpy as jnp
-
+    @override
+    def apply(self, key: Key, x: Images, constants: Arrays) -> Images:
         high, wide = self.by
         return _random_window(key, jnp.pad(x, ((0, 0), (high, high), (wide, wide), (0, 0))), x.shape[1:3])
 
@@ -43,22 +57,19 @@ class RandomCrop(Augmentation):
 
     size: pair(PositiveInt) = Field(description="a number or [height, width]")  # type: ignore[valid-type]
 
+    @override
     def out_shape(self, shape: Shape) -> Shape:
-        """``size``."""
         super().out_shape(shape)
-        if self.size[0] > shape[0] or self.size[1] > shape[1]:
-            raise ShapeError(f"cannot crop {shape[0]}x{shape[1]} to {self.size[0]}x{self.size[1]}",
-                             "Try random_shift.")  # fmt: skip
+        require_fits(self.size, shape, "Try random_shift.")
         return (*self.size, shape[2])
 
-    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
-        """A window anywhere."""
+    @override
+    def apply(self, key: Key, x: Images, constants: Arrays) -> Images:
         return _random_window(key, x, self.size)
 
-    def rest(self, x: "Array") -> "Array":
-        """The window in the middle."""
-        top, left = ((have - want) // 2 for have, want in zip(x.shape[1:3], self.size, strict=True))
-        return x[:, top : top + self.size[0], left : left + self.size[1]]
+    @override
+    def eval_transform(self, x: AnyArray) -> AnyArray:
+        return crop_middle(x, self.size)
 
 
 class RandomFlip(Augmentation):
@@ -72,11 +83,8 @@ class RandomFlip(Augmentation):
 
     axis: Literal["horizontal", "vertical", "both"] = Field("horizontal", description="both: each by itself")
 
-    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
-        """Mirrored or not."""
-        import jax
-        import jax.numpy as jnp
-
+    @override
+    def apply(self, key: Key, x: Images, constants: Arrays) -> Images:
         axes = {"horizontal": (2,), "vertical": (1,), "both": (1, 2)}[self.axis]
         for axis, each in zip(axes, jax.random.split(key, len(axes)), strict=True):
             x = jnp.where(jax.random.bernoulli(each, 0.5, (x.shape[0], 1, 1, 1)), jnp.flip(x, axis), x)
@@ -94,10 +102,8 @@ class RandomRotation(Augmentation):
 
     degrees: float = Field(gt=0, le=180, description="largest angle")
 
-    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
-        """Turned."""
-        import jax.numpy as jnp
-
+    @override
+    def apply(self, key: Key, x: Images, constants: Arrays) -> Images:
         angle = jnp.deg2rad(_uniform(key, x, -self.degrees, self.degrees))
         cos, sin = jnp.cos(angle), jnp.sin(angle)
         return warp(x, cos, -sin, sin, cos)
@@ -114,10 +120,8 @@ class RandomScale(Augmentation):
 
     by: float = Field(gt=0, description="0.2: between 1/1.2 and 1.2 times the size, evenly in the logarithm")
 
-    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
-        """Scaled."""
-        import jax.numpy as jnp
-
+    @override
+    def apply(self, key: Key, x: Images, constants: Arrays) -> Images:
         factor = jnp.exp(_uniform(key, x, -math.log1p(self.by), math.log1p(self.by)))
         zero = jnp.zeros_like(factor)
         return warp(x, 1 / factor, zero, zero, 1 / factor)
@@ -134,10 +138,8 @@ class RandomShear(Augmentation):
 
     degrees: float = Field(gt=0, lt=90, description="largest angle")
 
-    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
-        """Slanted."""
-        import jax.numpy as jnp
-
+    @override
+    def apply(self, key: Key, x: Images, constants: Arrays) -> Images:
         slant = jnp.tan(jnp.deg2rad(_uniform(key, x, -self.degrees, self.degrees)))
         one, zero = jnp.ones_like(slant), jnp.zeros_like(slant)
         return warp(x, one, zero, slant, one)
@@ -157,47 +159,38 @@ class RandomResizedCrop(Augmentation):
     area: float = Field(0.08, gt=0, le=1, description="smallest share of the image's area")
     aspect: float = Field(4 / 3, ge=1, description="most that width / height is changed, either way")
 
+    @override
     def out_shape(self, shape: Shape) -> Shape:
-        """``size``."""
         return (*self.size, super().out_shape(shape)[2])
 
-    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
-        """A window, resized."""
-        import jax
-        import jax.numpy as jnp
-
+    @override
+    def apply(self, key: Key, x: Images, constants: Arrays) -> Images:
         keys, most = jax.random.split(key, 4), math.log(self.aspect)
         area, aspect = _uniform(keys[0], x, self.area, 1.0), jnp.exp(_uniform(keys[1], x, -most, most))
         shares = jnp.minimum(jnp.sqrt(jnp.stack([area / aspect, area * aspect], -1)), 1.0)  # (B, 2) of height, width
         starts = jnp.stack([_uniform(each, x, 0.0, 1.0) for each in keys[2:]], -1) * (1 - shares)
         return jax.vmap(lambda image, start, share: zoom(image, start, share, self.size))(x, starts, shares)
 
-    def rest(self, x: "Array") -> "Array":
-        """The whole image at ``size``."""
-        import jax
-
+    @override
+    def eval_transform(self, x: AnyArray) -> AnyArray:
         return jax.image.resize(x, (x.shape[0], *self.size, x.shape[3]), "bilinear")
 
 
-def zoom(image: "Array", start: "Array", share: "Array", size: tuple[int, int]) -> "Array":
-    """The window of ``image`` (H, W, C) from ``start``, ``share`` long, both (2,) shares of the sides, at ``size``."""
-    import jax
-    import jax.numpy as jnp
-
+def zoom(
+    image: Float[Array, "H W C"], start: Float[Array, 2], share: Float[Array, 2], size: tuple[int, int]
+) -> Float[Array, "out_H out_W C"]:
+    """The window of ``image`` from ``start``, ``share`` long, both in shares of height and width, at ``size``."""
     have, want = (jnp.asarray(each, jnp.float32) for each in (image.shape[:2], size))
     scale = want / (share * have)  # output pixels per pixel
     shape = (*size, image.shape[2])
     return jax.image.scale_and_translate(image, shape, (0, 1), scale, -start * have * scale, "linear", antialias=True)
 
 
-def warp(x: "Array", down_down: "Array", down_right: "Array", right_down: "Array", right_right: "Array") -> "Array":
+def warp(x: Images, down_down: PerImage, down_right: PerImage, right_down: PerImage, right_right: PerImage) -> Images:
     """Sample ``x`` (B, H, W, C) bilinearly at matrix * (output position from the middle); 0 outside.
 
-    Each matrix entry (B,); ``down_right`` is how far down the source moves per output pixel to the right.
+    ``down_right``: how far down the source moves per output pixel to the right.
     """
-    import jax
-    import jax.numpy as jnp
-
     middle_row, middle_column = ((length - 1) / 2 for length in x.shape[1:3])
     down = (jnp.arange(x.shape[1], dtype=jnp.float32) - middle_row)[None, :, None]
     right = (jnp.arange(x.shape[2], dtype=jnp.float32) - middle_column)[None, None, :]
@@ -205,10 +198,10 @@ def warp(x: "Array", down_down: "Array", down_right: "Array", right_down: "Array
     return jax.vmap(_bilinear)(x, a * down + b * right + middle_row, c * down + d * right + middle_column)
 
 
-def _bilinear(image: "Array", rows: "Array", columns: "Array") -> "Array":
-    """``image`` (H, W, C) at fractional ``rows`` and ``columns`` (H, W)."""
-    import jax.numpy as jnp
-
+def _bilinear(
+    image: Float[Array, "H W C"], rows: Float[Array, "H W"], columns: Float[Array, "H W"]
+) -> Float[Array, "H W C"]:
+    """``image`` at fractional ``rows`` and ``columns``; 0 outside."""
     top, left = jnp.floor(rows), jnp.floor(columns)
     total = jnp.zeros((*rows.shape, image.shape[2]), image.dtype)
     for r, wr in ((top, 1 - (rows - top)), (top + 1, rows - top)):
@@ -220,22 +213,16 @@ def _bilinear(image: "Array", rows: "Array", columns: "Array") -> "Array":
     return total
 
 
-def _uniform(key: "Array", x: "Array", low: float, high: float) -> "Array":
+def _uniform(key: Key, x: Images, low: float, high: float) -> PerImage:
     """A number per image."""
-    import jax
-    import jax.numpy as jnp
-
     return jax.random.uniform(key, (x.shape[0],), jnp.float32, low, high)
 
 
-def _random_window(key: "Array", x: "Array", size: tuple[int, ...]) -> "Array":
+def _random_window(key: Key, x: Images, size: tuple[int, ...]) -> Images:
     """One (height, width) window of each image of ``x``, every place equally likely."""
-    import jax
-    from jax import lax
-
     spare = [have - want for have, want in zip(x.shape[1:3], size, strict=True)]
     keys = jax.random.split(key)
     tops, lefts = (jax.random.randint(k, (x.shape[0],), 0, n + 1) for k, n in zip(keys, spare, strict=True))
-    return jax.vmap(lambda image, top, left: lax.dynamic_slice(image, (top, left, 0), (*size, image.shape[2])))(
+    return jax.vmap(lambda image, top, left: jax.lax.dynamic_slice(image, (top, left, 0), (*size, image.shape[2])))(
         x, tops, lefts
     )

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import math
+import zipfile
+from collections.abc import Collection
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ClassVar
+from typing import IO, BinaryIO, ClassVar
 
 from pydantic import Field
+from typing_extensions import override
 
-from cnncli.data.base import Dataset, Progress, Source, Split
-from cnncli.data.files import (
-    DEFLATE_RATIO,
-    PathText,
-    check_classes,
-    check_labels,
-    data_error,
-    fill,
-    need_memory,
-    numbered_classes,
-    open_regular,
-    user_path,
-)  # fmt: skip
+from cnncli.data.labels import check_classes, check_labels, numbered_classes
+from cnncli.data.sources.source import Progress, Source
+from cnncli.data.splits import SPLITS, ArraySplit, Dataset, SplitName, splits_to_read
 from cnncli.errors import CnnError
+from cnncli.lazy import lazy_imports
+from cnncli.machine import require_memory
+from cnncli.paths import PathText, user_path
+from cnncli.safe_files import DEFLATE_RATIO, data_error, open_data_file, read_into
 
-if TYPE_CHECKING:
-    from zipfile import ZipInfo
-
+with lazy_imports():
     import numpy as np
 
-SPLITS = ("train", "val", "test")
+ARRAYS = ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test", "classes")
 MAX_CHARACTER = 0x10FFFF  # Unicode's last
 
 
@@ -50,43 +45,39 @@ class Npz(Source):
     path: PathText = Field(description=".npz file, as numpy.savez or savez_compressed writes it")
     series: bool = Field(False, description="arrays of 3 axes are (N, length, channels), not grey images (N, H, W)")
 
-    def load(self, folder: Path | None, progress: Progress) -> Dataset:
-        """Read the arrays that are wanted; others are left alone."""
+    @override
+    def load(self, folder: Path | None, progress: Progress, wanted: Collection[SplitName] = SPLITS) -> Dataset:
         path = user_path(self.path)
-        with open_regular(path) as stream:
-            arrays = read_npz(stream, path)
-        splits = {split: self._split(arrays, split, path) for split in SPLITS}
+        with open_data_file(path) as stream:
+            arrays = read_npz(stream, path, wanted)
+        needed = splits_to_read(wanted, own_val="x_val" in arrays)
+        splits = {name: self._split(arrays, name, path, name in needed) for name in reversed(SPLITS)}
         train = splits["train"]
         if train is None:
             raise data_error(path, "has no x_train and y_train", f"It has {', '.join(arrays) or 'no known array'}.")
-        names = _class_names(arrays, train.labels, path)
+        classes = _class_names(arrays, arrays["y_train"], path)
         for name, split in splits.items():
             if split is not None:
-                check_labels(split.labels, len(split.images), len(names), path)
-                _same_kind(path, name, split.images, train.images)
-        return Dataset(names, train, splits["val"], splits["test"])
+                check_labels(split.labels, len(split.images), len(classes), path)
+                _require_same_kind(path, name, split.images, train.images)
+        return Dataset(classes, train, splits["val"], splits["test"])
 
-    def _split(self, arrays: dict[str, np.ndarray], split: str, path: Path) -> Split | None:
+    def _split(self, arrays: dict[str, np.ndarray], split: SplitName, path: Path, read: bool) -> ArraySplit | None:
         x, y = (arrays.get(f"{axis}_{split}") for axis in "xy")
         if x is None and y is None:
             return None
         if x is None or y is None:
-            given, due = ("xy", "yx")[x is None]
-            raise data_error(path, f"has {given}_{split}, but no {due}_{split}")
-        return Split(self._images(x, f"x_{split}", path), _labels(y, f"y_{split}", path))
-
-    def _images(self, x: np.ndarray, name: str, path: Path) -> np.ndarray:
-        """To (N, H, W, C), (N, length, C) or (N, units), uint8 or float32."""
-        if not 2 <= x.ndim <= 4 or x.size == 0:
-            raise data_error(path, f"{name} has shape {x.shape}", "Images are (N, H, W, C) or (N, H, W).")
-        x = _pixels(x, name, path)
-        return x[..., None] if x.ndim == 3 and not self.series else x
+            present, missing = ("xy", "yx")[x is None]
+            raise data_error(path, f"has {present}_{split}, but no {missing}_{split}")
+        if not 2 <= x.ndim <= 4 or (read and x.size == 0):
+            raise data_error(path, f"x_{split} has shape {x.shape}", "Images are (N, H, W, C) or (N, H, W).")
+        images, labels = _images(x, f"x_{split}", path), _labels(y, f"y_{split}", path)
+        grey = x.ndim == 3 and not self.series
+        return ArraySplit(images[..., None] if grey else images, labels if read else labels[:0])
 
 
-def _pixels(x: np.ndarray, name: str, path: Path) -> np.ndarray:
-    """To uint8 or float32, or a refusal."""
-    import numpy as np
-
+def _images(x: np.ndarray, name: str, path: Path) -> np.ndarray:
+    """To uint8 or float32; DataError where that would change values."""
     if x.dtype.kind == "f":
         with np.errstate(over="ignore"):  # too large for float32 is infinite, and refused as such
             x = np.ascontiguousarray(x, np.float32)
@@ -95,7 +86,7 @@ def _pixels(x: np.ndarray, name: str, path: Path) -> np.ndarray:
         return x
     if x.dtype.kind not in "ui":
         raise data_error(path, f"{name} holds {x.dtype}", "Images are uint8 or float32.")
-    if x.dtype != np.uint8 and (int(x.min()) < 0 or int(x.max()) > 255):
+    if x.dtype != np.uint8 and len(x) and (int(x.min()) < 0 or int(x.max()) > 255):
         raise data_error(path, f"{name} is {x.dtype} from {x.min()} to {x.max()}",
                          "Whole numbers must lie in 0..255; scale others to float32.")  # fmt: skip
     return np.ascontiguousarray(x, np.uint8)
@@ -103,8 +94,6 @@ def _pixels(x: np.ndarray, name: str, path: Path) -> np.ndarray:
 
 def _labels(y: np.ndarray, name: str, path: Path) -> np.ndarray:
     """(N,) or (N, 1) whole numbers to (N,) int32."""
-    import numpy as np
-
     if y.dtype.kind not in "ui" or y.ndim not in (1, 2) or (y.ndim == 2 and y.shape[1] != 1) or y.size == 0:
         hint = "One-hot labels: np.argmax(y, axis=1)." if y.ndim == 2 else ""
         raise data_error(path, f"{name} is {y.dtype} of shape {y.shape}, labels are whole numbers (N,)", hint)
@@ -126,25 +115,27 @@ def _class_names(arrays: dict[str, np.ndarray], labels: np.ndarray, path: Path) 
     return classes
 
 
-def _same_kind(path: Path, split: str, images: np.ndarray, train: np.ndarray) -> None:
+def _require_same_kind(path: Path, split: str, images: np.ndarray, train: np.ndarray) -> None:
     if images.shape[1:] != train.shape[1:] or images.dtype != train.dtype:
         mine, other = (f"{x.dtype} of shape {x.shape[1:]}" for x in (images, train))
         raise data_error(path, f"x_{split} is {mine}, x_train is {other}, without the first axis")
 
 
-def read_npz(stream: Any, path: Path) -> dict[str, np.ndarray]:
-    """The arrays of our names. DataError for all that a damaged or hostile file can hold."""
-    import zipfile
+def read_npz(stream: BinaryIO, path: Path, wanted: Collection[SplitName] = SPLITS) -> dict[str, np.ndarray]:
+    """The arrays named in ``ARRAYS``. Images that the ``wanted`` splits do not need have no rows.
 
-    wanted = [*(f"{axis}_{split}" for split in SPLITS for axis in "xy"), "classes"]
+    DataError for all that a damaged or hostile file can hold.
+    """
     try:
         with zipfile.ZipFile(stream) as archive:
-            there = {name: archive.getinfo(f"{name}.npy") for name in wanted if f"{name}.npy" in archive.namelist()}
-            _require_plausible(list(there.values()), stream.seek(0, 2), path)
+            members = {name: archive.getinfo(f"{name}.npy") for name in ARRAYS if f"{name}.npy" in archive.namelist()}
+            _require_plausible(list(members.values()), stream.seek(0, 2), path)
+            needed = splits_to_read(wanted, own_val="x_val" in members)
             arrays = {}
-            for name, info in there.items():
+            for name, info in members.items():
                 with archive.open(info) as member:
-                    arrays[name] = _read_array(member, info.file_size, name, path)
+                    unread = name.startswith("x_") and name.removeprefix("x_") not in needed
+                    arrays[name] = _read_array(member, info.file_size, name, path, header_only=unread)
             return arrays
     except zipfile.BadZipFile as error:
         raise data_error(path, f"is damaged or not an .npz file: {error}", "np.savez writes one.") from None
@@ -154,10 +145,8 @@ def read_npz(stream: Any, path: Path) -> dict[str, np.ndarray]:
         raise data_error(path, f"is damaged: {error or type(error).__name__}") from None
 
 
-def _require_plausible(members: list[ZipInfo], size: int, path: Path) -> None:
-    """Refuse what a file of ``size`` bytes cannot hold, what this machine cannot, and what has no bound of its own."""
-    import zipfile
-
+def _require_plausible(members: list[zipfile.ZipInfo], size: int, path: Path) -> None:
+    """Refuse what a file of ``size`` bytes cannot hold, what does not fit into memory, and other compressions."""
     for member in members:
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # 3 GB come out of 3 kB of bzip2
             raise data_error(path, f"{member.filename} is packed in a way that NumPy does not write",
@@ -166,14 +155,12 @@ def _require_plausible(members: list[ZipInfo], size: int, path: Path) -> None:
     if promised > DEFLATE_RATIO * size:
         raise data_error(path, f"promises {promised:,} bytes, it cannot hold more than {DEFLATE_RATIO * size:,}",
                          "Fetch it again.")  # fmt: skip
-    need_memory(promised, path, "its arrays")
+    require_memory(promised, path, "its arrays")
 
 
-def _read_array(member: IO[bytes], size: int, name: str, path: Path) -> np.ndarray:
-    """One .npy: the header first, then exactly as many bytes as its shape says."""
-    import numpy as np
-    from numpy.lib import format as npy
-
+def _read_array(member: IO[bytes], size: int, name: str, path: Path, header_only: bool) -> np.ndarray:
+    """One .npy of ``size`` bytes: the header, then exactly as many bytes as its shape says."""
+    npy = np.lib.format
     version = npy.read_magic(member)
     if version not in ((1, 0), (2, 0)):
         raise data_error(path, f"{name} is in version {version[0]}.{version[1]} of the .npy format", "Save it again.")
@@ -184,7 +171,9 @@ def _read_array(member: IO[bytes], size: int, name: str, path: Path) -> np.ndarr
     count = math.prod(shape)
     if any(n < 0 for n in shape) or count * dtype.itemsize > size:
         raise data_error(path, f"{name} promises {dtype} of shape {shape}, more than its {size:,} bytes hold")
+    if header_only:
+        return np.empty((0, *shape[1:]), dtype)
     data = bytearray(count * dtype.itemsize)
-    if fill(member, memoryview(data)) < len(data) or member.read(1):
+    if read_into(member, memoryview(data)) < len(data) or member.read(1):
         raise data_error(path, f"{name} does not hold what its header says, {dtype} of shape {shape}")
     return np.frombuffer(data, dtype, count).reshape(shape, order="F" if by_columns else "C")

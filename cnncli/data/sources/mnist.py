@@ -1,107 +1,70 @@
-"""The data sets everybody knows as four IDX files, and the one that ships with this package."""
+"""MNIST and Fashion-MNIST: four IDX files each, of the same names."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import ClassVar
 
-from cnncli.data.base import Dataset, Progress, Shape, Source, Split
-from cnncli.data.fetch import Downloaded, Remote, advise, find_together, search_dirs
-from cnncli.data.files import data_error
-from cnncli.data.idx import named_splits, read_pair
+from typing_extensions import override
 
-DIGIT_NAMES = tuple("0123456789")
+from cnncli.data.sources.digits import DIGIT_NAMES
+from cnncli.data.sources.downloaded import Downloaded, Remote, advise, find_together, search_dirs
+from cnncli.data.sources.idx import read_splits
+from cnncli.data.sources.source import Progress
+from cnncli.data.splits import SPLITS, ArraySplit, Dataset, SplitName
+from cnncli.safe_files import data_error
+from cnncli.sliding import Shape
+from cnncli.text import times
 
-# Ten labels tell the two apart: their files have the same names.
+# The files of both sets have the same names. Their first ten test labels tell which set it is.
 FIRST_TEST_LABELS = {"mnist": (7, 2, 1, 0, 4, 1, 4, 9, 5, 9), "fashion_mnist": (9, 2, 1, 1, 6, 1, 4, 6, 5, 7)}
-
-
-class Digits(Source):
-    """Handwritten digits, 8x8 grey, 1,797 images; ships with the package, nothing is fetched.
-
-    Image (8, 8, 1) uint8: the file's 0 to 16 as round(v * 255 / 16). Ten classes, "0" to "9". Test split: within each
-    class every fifth image (index % 5 == 4) in the file's order: 1,442 train, 355 test.
-    Source: UCI Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak 1998, CC BY 4.0.
-
-    Example: `digits`
-    """
-
-    def image_shape(self) -> Shape:
-        """8x8, grey."""
-        return (8, 8, 1)
-
-    def class_count(self) -> int:
-        """Ten digits."""
-        return 10
-
-    def load(self, folder: Path | None, progress: Progress) -> Dataset:
-        """Read the packaged file."""
-        import numpy as np
-
-        rows = np.loadtxt(Path(__file__).with_name("digits.csv.gz"), delimiter=",", dtype=np.int32)  # (1797, 65)
-        labels = rows[:, 64]
-        images = np.round(rows[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
-        test = np.zeros(len(rows), bool)
-        for digit in range(10):
-            test[np.flatnonzero(labels == digit)[4::5]] = True
-        everything = Split(images, labels)
-        return Dataset(
-            DIGIT_NAMES, everything.take(np.flatnonzero(~test)), test=everything.take(np.flatnonzero(test))
-        )  # fmt: skip
 
 
 class _FourFiles(Downloaded):
     """60,000 training and 10,000 test images, 28x28 grey, ten classes, in four IDX files."""
 
     files: ClassVar[tuple[Remote, ...]] = ()  # train images, train labels, test images, test labels
+    shape: ClassVar[Shape | None] = (28, 28, 1)
     names: ClassVar[tuple[str, ...]] = DIGIT_NAMES
 
-    def image_shape(self) -> Shape:
-        """28x28, grey."""
-        return (28, 28, 1)
-
-    def class_count(self) -> int:
-        """Ten."""
-        return 10
-
-    def load(self, folder: Path | None, progress: Progress) -> Dataset:
-        """Find the four files, or fetch them, and read them."""
+    @override
+    def load(self, folder: Path | None, progress: Progress, wanted: Collection[SplitName] = SPLITS) -> Dataset:
         dirs = search_dirs(self.kind, folder)
         paths = find_together(self.kind, dirs, [_spellings(remote.name) for remote in self.files])
         paths = paths or self._fetch(dirs, progress)
-        train, test = read_pair(paths[0], paths[1]), read_pair(paths[2], paths[3])
-        for path, split in ((paths[0], train), (paths[2], test)):
-            if split.images.shape[1:] != self.image_shape():
-                height, width = split.images.shape[1:3]
-                raise data_error(path, f"holds images of {height}x{width}, {self.kind} is 28x28",
+        dataset = read_splits(paths, self.names, wanted)
+        for path, split in zip(paths[::2], (dataset.train, dataset.test), strict=True):
+            if split is not None and (shape := split.images.shape[1:]) != self.shape:
+                raise data_error(path, f"holds images of {times(shape[:2])}, {self.kind} is 28x28",
                                  "Source idx reads other sets of images.")  # fmt: skip
-        _no_stranger(self.kind, paths[3], test)
-        return named_splits(train, test, self.names, paths)
+        if dataset.test is not None:
+            self._require_own_labels(paths[3], dataset.test)
+        return dataset
 
     def _fetch(self, dirs: list[Path], progress: Progress) -> list[Path]:
-        """The four files in the cache. Those that are there already stay."""
+        """The four files in the cache. Only missing ones are downloaded."""
         advice = advise([remote.name for remote in self.files], dirs)
         paths = []
         for remote in self.files:
-            there = find_together(self.kind, dirs[-1:], [_spellings(remote.name)])
-            paths += there or [self.fetch(remote, advice, progress)]
+            present = find_together(self.kind, dirs[-1:], [_spellings(remote.name)])
+            paths += present or [self.fetch(remote, advice, progress)]
         return paths
+
+    def _require_own_labels(self, path: Path, test: ArraySplit) -> None:
+        """Refuse the files of the other data set."""
+        first = tuple(int(label) for label in test.labels[:10])
+        for other, labels in FIRST_TEST_LABELS.items():
+            if other != self.kind and first == labels:
+                raise data_error(path, f"holds the labels of {other}, not of {self.kind}",
+                                 f"Keep each set in a folder of its name, here {path.parent / self.kind}.")  # fmt: skip
 
 
 def _spellings(name: str) -> list[str]:
-    """``train-images-idx3-ubyte.gz`` and the other names the same file goes by."""
+    """``train-images-idx3-ubyte.gz`` and the other names of the same file."""
     plain = name.removesuffix(".gz")
     dotted = plain.replace("-idx", ".idx")
     return [f"{plain}.gz", plain, f"{dotted}.gz", dotted]
-
-
-def _no_stranger(kind: str, path: Path, test: Split) -> None:
-    """Refuse the files of the other data set."""
-    first = tuple(int(label) for label in test.labels[:10])
-    for other, labels in FIRST_TEST_LABELS.items():
-        if other != kind and first == labels:
-            raise data_error(path, f"holds the labels of {other}, not of {kind}",
-                             f"Keep each set in a folder of its name, here {path.parent / kind}.")  # fmt: skip
 
 
 class Mnist(_FourFiles):

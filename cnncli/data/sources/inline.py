@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
+from typing_extensions import override
 
-from cnncli.data.base import Dataset, Progress, Shape, Source, Split
-from cnncli.data.files import class_name_problem
+from cnncli.data.labels import class_name_problem
+from cnncli.data.sources.source import Progress, Source
+from cnncli.data.splits import SPLITS, ArraySplit, Dataset, SplitName
+from cnncli.lazy import lazy_imports
+from cnncli.sliding import Shape
 from cnncli.spec import check, describe, did_you_mean, sequence
+from cnncli.text import times
+
+with lazy_imports():
+    import numpy as np
 
 LARGEST = 3.4e38  # float32
 MAX_LABEL = 9_999
@@ -33,8 +42,9 @@ def nested_shape(value: Any, where: str, depth: int = 0) -> Shape:
         raise _fail("{where} is an empty list", where=where)
     odd = next((i for i, shape in enumerate(shapes) if shape != shapes[0]), None)
     if odd is not None:
+        got, first = (times(shape) or "one number" for shape in (shapes[odd], shapes[0]))
         raise _fail("{where}[{odd}] has shape {got}, {where}[0] has {first}", "Every input needs the same shape.",
-                    where=where, odd=odd, got=_by(shapes[odd]), first=_by(shapes[0]))  # fmt: skip
+                    where=where, odd=odd, got=got, first=first)  # fmt: skip
     return (len(value), *shapes[0])
 
 
@@ -44,10 +54,6 @@ def _number(value: Any, where: str) -> Shape:
     if not abs(value) <= LARGEST:
         raise _fail("{where} is not a finite 32-bit number", where=where)
     return ()
-
-
-def _by(shape: Shape) -> str:
-    return "x".join(map(str, shape)) if shape else "one number"
 
 
 def _tuples(value: Any) -> Any:
@@ -132,18 +138,16 @@ class Inline(Source):
         numbers = [label for label in self.labels if isinstance(label, int)]
         return tuple(sorted(texts)) or tuple(str(label) for label in range(max(numbers) + 1))
 
+    @override
     def image_shape(self) -> Shape:
-        """Shape of one input."""
         return nested_shape(self.inputs[0], "inputs[0]")
 
+    @override
     def class_count(self) -> int:
-        """Number of classes."""
         return len(self.class_names())
 
-    def load(self, folder: Path | None, progress: Progress) -> Dataset:
-        """To arrays."""
-        import numpy as np
-
+    @override
+    def load(self, folder: Path | None, progress: Progress, wanted: Collection[SplitName] = SPLITS) -> Dataset:
         names = self.class_names()
         labels = [label if isinstance(label, int) else names.index(label) for label in self.labels]
-        return Dataset(names, Split(np.array(self.inputs, np.float32), np.array(labels, np.int32)))
+        return Dataset(names, ArraySplit(np.array(self.inputs, np.float32), np.array(labels, np.int32)))

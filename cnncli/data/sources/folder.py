@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 from pydantic_core import PydanticCustomError
+from typing_extensions import override
 
-from cnncli.data.base import Dataset, Progress, Shape, Source, Split, SplitName
-from cnncli.data.files import PathText, data_error, need_memory, user_path
-from cnncli.data.images import decode
-from cnncli.data.tree import Example, read_tree
+from cnncli.data.sources.folder_index import read_index
+from cnncli.data.sources.source import Progress, Source
+from cnncli.data.splits import SPLITS, ArraySplit, Dataset, SplitName, splits_to_read
 from cnncli.errors import DataError, Problem
+from cnncli.lazy import lazy_imports
+from cnncli.machine import available_cores, require_memory
+from cnncli.paths import PathText, user_path
+from cnncli.safe_files import data_error
+from cnncli.sliding import Shape
 from cnncli.spec import check, pair
+from cnncli.text import times
+
+with lazy_imports():
+    import numpy as np
+
+    from cnncli.data import images
 
 if TYPE_CHECKING:
-    import numpy as np
+    from jaxtyping import UInt8
 
 BLOCK = 16  # images a thread decodes before it reports
 SMALL = 6_000  # bytes of a file whose decoding takes no longer than handing it to a thread
@@ -59,76 +71,60 @@ class Folder(Source):
         True, description="whether Train/, training/ and TEST/ are splits too; false in runs from before they were"
     )
 
+    @override
     def image_shape(self) -> Shape | None:
-        """Known where ``size`` is given."""
         return (*self.size, self.channels) if self.size else None
 
-    def load(self, folder: Path | None, progress: Progress) -> Dataset:
-        """List, decode, split. All that is wrong with the files is found here."""
-        return self._load(("train", "val", "test"), progress)
-
-    def load_split(self, split: SplitName, folder: Path | None, progress: Progress) -> Dataset:
-        """Decode that split alone."""
-        return self._load((split,), progress)
-
-    def _load(self, wanted: Sequence[SplitName], progress: Progress) -> Dataset:
-        """Splits that are not ``wanted`` are empty. Validation images may have to be carved from the training's."""
-        import numpy as np
-
+    @override
+    def load(self, folder: Path | None, progress: Progress, wanted: Collection[SplitName] = SPLITS) -> Dataset:
         root = user_path(self.path)
-        tree = read_tree(root, self.test, self.any_case)
-        parts: dict[SplitName, list[Example]] = {"train": tree.train, "val": tree.val, "test": tree.test}
-        read = [name for name in parts if name in wanted or (name == "train" and "val" in wanted and not tree.val)]
-        examples = [example for name in read for example in parts[name]]
-        images = decode_all(root, [path for path, _ in examples], self.channels, self.size, progress)
-        labels = np.array([label for _, label in examples], np.int32)
-        splits: dict[SplitName, Split | None] = {}
+        index = read_index(root, self.test, self.any_case)
+        needed = splits_to_read(wanted, own_val=bool(index.splits["val"]))
+        examples = [example for name, part in index.splits.items() if name in needed for example in part]
+        pixels = decode_all(root, [path for path, _ in examples], self.channels, self.size, progress)
+        everything = ArraySplit(pixels, np.array([label for _, label in examples], np.int32))
+        splits: dict[SplitName, ArraySplit | None] = {}
         start = 0
-        for name, part in parts.items():
-            end = start + len(part) * (name in read)
-            splits[name] = Split(images[start:end], labels[start:end]) if part else None
-            start = end
+        for name, part in index.splits.items():
+            rows = slice(start, start := start + len(part) * (name in needed))
+            splits[name] = everything.take(rows) if part else None
         train = splits["train"]
         assert train is not None  # every class folder holds an image
-        return Dataset(tree.classes, train, splits["val"], splits["test"], tree.notes)
+        return Dataset(index.classes, train, splits["val"], splits["test"], index.notes)
 
 
 def decode_all(
     root: Path, paths: Sequence[Path], channels: int, size: tuple[int, int] | None, progress: Progress
-) -> np.ndarray:
-    """All images as one array (N, H, W, channels), decoded by as many threads as there are cores if they are large."""
-    import numpy as np
-
+) -> UInt8[np.ndarray, "N H W C"]:
+    """All images as one array, decoded by as many threads as there are cores if they are large."""
     shape, example = ((*size, channels), None) if size else first_shape(paths, channels)
-    take = f"{len(paths):,} images of {'x'.join(map(str, shape))}"
-    need_memory(len(paths) * math.prod(shape), root, take, "Try a smaller data.source.folder.size.")
-    images = np.empty((len(paths), *shape), np.uint8)
+    take = f"{len(paths):,} images of {times(shape)}"
+    require_memory(len(paths) * math.prod(shape), root, take, "Try a smaller data.source.folder.size.")
+    pixels = np.empty((len(paths), *shape), np.uint8)
     bad: dict[int, Problem] = {}
 
-    def work(rows: range) -> int:
+    def decode_rows(rows: range) -> int:
         for row in rows:
             try:
-                image = decode(paths[row], channels, size)
+                image = images.decode(paths[row], channels, size)
             except DataError as error:
                 bad[row] = error.problems[0]
                 continue
             if image.shape != shape:
                 raise _two_sizes(paths[row], image.shape, example, shape)
-            images[row] = image
+            pixels[row] = image
         return len(rows)
 
-    _in_blocks(work, len(paths), _workers(paths), progress)
+    _in_blocks(decode_rows, len(paths), _threads(paths), progress)
     if bad:
         raise _unreadable([bad[row] for row in sorted(bad)])
-    return images
+    return pixels
 
 
-def _in_blocks(work: Callable[[range], int], count: int, workers: int, progress: Progress) -> None:
+def _in_blocks(work: Callable[[range], int], count: int, threads: int, progress: Progress) -> None:
     """Call ``work`` on all rows, a block at a time, and report after each."""
-    from concurrent.futures import ThreadPoolExecutor
-
     blocks = [range(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
-    pool = ThreadPoolExecutor(workers, "decode") if workers > 1 else None
+    pool = ThreadPoolExecutor(threads, "decode") if threads > 1 else None
     done = 0
     try:
         for decoded in (pool.map if pool else map)(work, blocks):
@@ -139,11 +135,10 @@ def _in_blocks(work: Callable[[range], int], count: int, workers: int, progress:
             pool.shutdown(cancel_futures=True)
 
 
-def _workers(paths: Sequence[Path]) -> int:
-    """One for small files, which threads would only slow down (measured: 55 against 86 us an image of 1 kB)."""
+def _threads(paths: Sequence[Path]) -> int:
+    """One for small files, which more threads only slow down (measured: 55 against 86 us an image of 1 kB)."""
     sizes = [os.path.getsize(path) for path in paths[:LISTED] if os.path.exists(path)]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(32, cores) if sum(sizes) > SMALL * len(sizes) else 1
+    return min(32, available_cores()) if sum(sizes) > SMALL * len(sizes) else 1
 
 
 def first_shape(paths: Sequence[Path], channels: int) -> tuple[Shape, Path]:
@@ -151,18 +146,18 @@ def first_shape(paths: Sequence[Path], channels: int) -> tuple[Shape, Path]:
     problems = []
     for path in paths[:LISTED]:
         try:
-            return decode(path, channels).shape, path
+            return images.decode(path, channels).shape, path
         except DataError as error:
             problems += error.problems
     raise _unreadable(problems)
 
 
 def _two_sizes(path: Path, shape: Shape, first: Path | None, due: Shape) -> DataError:
-    return data_error(path, f"is {shape[0]}x{shape[1]}, {first} is {due[0]}x{due[1]} (height x width)",
+    return data_error(path, f"is {times(shape[:2])}, {first} is {times(due[:2])} (height x width)",
                       f"Resize all as they are read: data.source.folder.size: [{due[0]}, {due[1]}].")  # fmt: skip
 
 
 def _unreadable(problems: list[Problem]) -> DataError:
-    """Up to ten of them, and how many more there are."""
+    """The first ten problems, and how many more there are."""
     more = len(problems) - LISTED
     return DataError(problems[:LISTED] + ([Problem(f"and {more:,} more files cannot be read")] if more > 0 else []))

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import gzip
 import io
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from cnncli.data.base import Dataset, Progress, Shape, Split
-from cnncli.data.fetch import Downloaded, Remote, advise, find_together, search_dirs
-from cnncli.data.files import check_labels, data_error, is_file, open_regular
+from typing_extensions import override
+
+from cnncli.data.labels import check_labels
+from cnncli.data.sources.downloaded import Downloaded, Remote, advise, find_together, search_dirs
+from cnncli.data.sources.source import Progress
+from cnncli.data.splits import SPLITS, ArraySplit, Dataset, SplitName, splits_to_read
 from cnncli.errors import DataError
+from cnncli.lazy import lazy_imports
+from cnncli.safe_files import data_error, is_file, open_data_file
+from cnncli.sliding import Shape
+
+with lazy_imports():
+    import numpy as np
 
 if TYPE_CHECKING:
     import tarfile
@@ -50,63 +60,58 @@ class _Cifar(Downloaded):
     """50,000 training and 10,000 test images, 32x32 RGB."""
 
     layout: ClassVar[Layout]
-    names: ClassVar[tuple[str, ...]] = ()
+    shape: ClassVar[Shape | None] = (32, 32, 3)
     # The second is the mirror of the MindSpore tutorials; the SHA-256 decides.
     usual_mirrors: ClassVar[tuple[str, ...]] = (
         "https://www.cs.toronto.edu/~kriz",
         "https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets",
     )
 
-    def image_shape(self) -> Shape:
-        """32x32, RGB."""
-        return (32, 32, 3)
-
-    def class_count(self) -> int:
-        """As many as there are names."""
-        return len(self.names)
-
-    def load(self, folder: Path | None, progress: Progress) -> Dataset:
-        """Find the files or the archive, or fetch the archive, and read it."""
+    @override
+    def load(self, folder: Path | None, progress: Progress, wanted: Collection[SplitName] = SPLITS) -> Dataset:
         dirs = search_dirs(self.kind, folder)
-        where, parts = self._found(dirs) or self._fetched(dirs, progress)
-        splits = [self._split(part, where / name) for name, part in parts.items()]
-        return Dataset(self.names, _joined(splits[:-1]), test=splits[-1])
+        *train, test = self.layout.files
+        needed = splits_to_read(wanted, own_val=False)
+        files = [name for name in self.layout.files if ("test" if name == test else "train") in needed]
+        where, contents = self._found(dirs, files) or self._fetched(dirs, files, progress)
+        return Dataset(self.names, self._split(where, contents, train), test=self._split(where, contents, [test]))
 
-    def _found(self, dirs: list[Path]) -> tuple[Path, dict[str, bytes]] | None:
+    def _found(self, dirs: list[Path], files: Sequence[str]) -> tuple[Path, dict[str, bytes]] | None:
+        """Where the data is and the contents of ``files``; None where neither files nor archive are there."""
         layout = self.layout
         for place in dirs:
             paths = find_together(self.kind, [place / layout.folder, place], [[name] for name in layout.files])
             if paths:
-                return paths[0].parent, {path.name: read_whole(path, layout.size(path.name)) for path in paths}
+                where = paths[0].parent
+                return where, {name: read_whole(where / name, layout.size(name)) for name in files}
             if is_file(place / layout.archive.name):
-                return place / layout.archive.name, read_archive(place / layout.archive.name, layout)
+                return place / layout.archive.name, read_archive(place / layout.archive.name, layout, files)
         return None
 
-    def _fetched(self, dirs: list[Path], progress: Progress) -> tuple[Path, dict[str, bytes]]:
+    def _fetched(self, dirs: list[Path], files: Sequence[str], progress: Progress) -> tuple[Path, dict[str, bytes]]:
         advice = advise([f"{self.layout.archive.name} (or its {len(self.layout.files)} .bin files)"], dirs)
         path = self.fetch(self.layout.archive, advice, progress)
-        return path, read_archive(path, self.layout)
+        return path, read_archive(path, self.layout, files)
 
-    def _split(self, data: bytes, path: Path) -> Split:
-        """Records to images (N, 32, 32, 3) and labels (N,)."""
-        import numpy as np
-
-        records = np.frombuffer(data, np.uint8).reshape(-1, self.layout.label_bytes + PIXELS)
-        labels = records[:, self.layout.label_bytes - 1].astype(np.int32)
-        check_labels(labels, len(records), len(self.names), path)
-        planes = records[:, self.layout.label_bytes :].reshape(-1, 3, 32, 32)
-        return Split(np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels)
-
-
-def _joined(splits: list[Split]) -> Split:
-    import numpy as np
-
-    return Split(np.concatenate([s.images for s in splits]), np.concatenate([s.labels for s in splits]))
+    def _split(self, where: Path, contents: dict[str, bytes], files: Sequence[str]) -> ArraySplit:
+        """Records to images (N, 32, 32, 3) and labels (N,); N = 0 where the ``files`` were not read."""
+        record = self.layout.label_bytes + PIXELS
+        read = [name for name in files if name in contents]
+        parts = {name: np.frombuffer(contents[name], np.uint8).reshape(-1, record) for name in read}
+        images = np.empty((sum(map(len, parts.values())), 32, 32, 3), np.uint8)
+        labels = np.empty(len(images), np.int32)
+        start = 0
+        for name, records in parts.items():
+            rows = slice(start, start := start + len(records))
+            labels[rows] = records[:, self.layout.label_bytes - 1]
+            check_labels(labels[rows], len(records), len(self.names), where / name)
+            images[rows] = records[:, self.layout.label_bytes :].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        return ArraySplit(images, labels)
 
 
 def read_whole(path: Path, size: int) -> bytes:
     """A file that must have ``size`` bytes."""
-    with open_regular(path) as stream:
+    with open_data_file(path) as stream:
         data = stream.read(size + 1)
     if len(data) != size:
         held = f"{len(data):,}" if len(data) < size else "more"
@@ -114,28 +119,28 @@ def read_whole(path: Path, size: int) -> bytes:
     return data
 
 
-def read_archive(path: Path, layout: Layout) -> dict[str, bytes]:
-    """The files of a .tar.gz, read from the stream by their exact names. Nothing is unpacked to disk."""
+def read_archive(path: Path, layout: Layout, files: Collection[str]) -> dict[str, bytes]:
+    """Contents of ``files`` in a .tar.gz, read from the stream by their exact names. Nothing is unpacked to disk."""
     import tarfile
 
-    wanted = {f"{layout.folder}/{name}": name for name in layout.files}
-    parts: dict[str, bytes] = {}
-    with open_regular(path) as raw:
+    wanted = {f"{layout.folder}/{name}": name for name in files}
+    contents: dict[str, bytes] = {}
+    with open_data_file(path) as raw:
         try:
             limit = TAR_SLACK + sum(layout.size(name) for name in layout.files)
             stream = _Limited(gzip.GzipFile(fileobj=raw), limit, path)
             with tarfile.open(fileobj=stream, mode="r|") as tar:
                 for member in tar:
                     if member.name in wanted and member.isreg():
-                        parts[wanted[member.name]] = _member(tar, member, layout.size(wanted[member.name]), path)
+                        contents[wanted[member.name]] = _member(tar, member, layout.size(wanted[member.name]), path)
         except DataError:
             raise
         except Exception as error:  # a parser of damaged or hostile bytes may raise anything
             raise data_error(path, f"is damaged: {error}", "Delete it and fetch it again.") from None
-    missing = [full for full, name in wanted.items() if name not in parts]
+    missing = [member for member, name in wanted.items() if name not in contents]
     if missing:
         raise data_error(path, f"does not hold {', '.join(missing)}", "Is it the binary version?")
-    return {name: parts[name] for name in layout.files}
+    return contents
 
 
 def _member(tar: tarfile.TarFile, member: tarfile.TarInfo, size: int, path: Path) -> bytes:
@@ -150,17 +155,17 @@ def _member(tar: tarfile.TarFile, member: tarfile.TarInfo, size: int, path: Path
 
 
 class _Limited(io.RawIOBase):
-    """A stream that ends in an error where an honest archive would long have ended."""
+    """A stream that raises DataError where an honest archive would have ended long before."""
 
     def __init__(self, stream: gzip.GzipFile, limit: int, path: Path) -> None:
         self.stream, self.left, self.path = stream, limit, path
 
+    @override
     def readable(self) -> bool:
-        """It can be read."""
         return True
 
+    @override
     def read(self, size: int = -1) -> bytes:
-        """At most ``size`` bytes."""
         data = self.stream.read(size if 0 <= size <= self.left else self.left + 1)
         self.left -= len(data)
         if self.left < 0:

@@ -1,20 +1,27 @@
 """Augmentations that change colours or cover pixels."""
 
+from __future__ import annotations
+
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, PositiveInt
+from typing_extensions import override
 
-from cnncli.data.augment_base import Augmentation, need_colour, white
-from cnncli.data.base import Shape
-from cnncli.data.value_steps import principal
-from cnncli.errors import ShapeError
+from cnncli.data.transforms.transform import LUMINANCE, Arrays, Augmentation, Images, Key, white
+from cnncli.data.transforms.value_steps import principal
+from cnncli.lazy import lazy_imports
+from cnncli.sliding import Shape
+
+with lazy_imports():
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
 
 if TYPE_CHECKING:
-    import numpy as np
-    from jax import Array
+    from jaxtyping import Array, Bool, Float, Real
 
-GREY = (0.299, 0.587, 0.114)  # ITU-R 601
+    Span = tuple[Real[Array, " B"], Real[Array, " B"]]
 
 
 class ColorJitter(Augmentation):
@@ -32,21 +39,17 @@ class ColorJitter(Augmentation):
     contrast: float = Field(0.0, ge=0, le=1, description="largest change of contrast")
     saturation: float = Field(0.0, ge=0, le=1, description="largest change of saturation")
 
+    @override
     def out_shape(self, shape: Shape) -> Shape:
-        """Grey or colour."""
-        if super().out_shape(shape)[2] not in (1, 3):
-            raise ShapeError(f"{self.kind} needs 1 or 3 channels, got {shape[2]}")
+        self.require_picture(shape, channels=(1, 3))
         return shape
 
-    def fit(self, images: "np.ndarray") -> dict[str, Any]:
-        """white ()."""
+    @override
+    def fit(self, images: np.ndarray) -> dict[str, np.ndarray]:
         return white(images)
 
-    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
-        """Blends."""
-        import jax
-        import jax.numpy as jnp
-
+    @override
+    def apply(self, key: Key, x: Images, constants: Arrays) -> Images:
         for index, change in enumerate((self.brightness, self.contrast, self.saturation)):
             if not change:
                 continue
@@ -72,25 +75,22 @@ class PcaNoise(Augmentation):
 
     std: float = Field(0.1, gt=0, description="standard deviation of the amounts")
 
+    @override
     def out_shape(self, shape: Shape) -> Shape:
-        """Colour pictures only."""
-        need_colour(self.kind, super().out_shape(shape))
+        self.require_picture(shape, channels=(3,), hint="Put rgb in data.preprocess.")
         return shape
 
-    def fit(self, images: "np.ndarray") -> dict[str, Any]:
+    @override
+    def fit(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """components (3, 3): principal components of the training pixels, a row each, times their deviations."""
-        import numpy as np
-
         pixels = images.reshape(-1, 3)
         if len(pixels) > 10_000_000:  # evenly spread pixels tell three colours' covariance as well
             pixels = pixels[:: len(pixels) // 10_000_000 + 1]
         _, variance, basis = principal(pixels)
         return {"components": np.sqrt(variance)[:, None] * basis.T}
 
-    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
-        """One colour added to each image."""
-        import jax
-
+    @override
+    def apply(self, key: Key, x: Images, constants: Arrays) -> Images:
         amounts = self.std * jax.random.normal(key, (x.shape[0], 3), x.dtype)
         return x + (amounts @ constants["components"])[:, None, None, :]
 
@@ -105,11 +105,8 @@ class Cutout(Augmentation):
 
     size: PositiveInt = Field(description="side of the square in pixels")
 
-    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
-        """Zero within the square."""
-        import jax
-        import jax.numpy as jnp
-
+    @override
+    def apply(self, key: Key, x: Images, constants: Arrays) -> Images:
         keys = jax.random.split(key)
         middles = [jax.random.randint(k, (x.shape[0],), 0, n) for k, n in zip(keys, x.shape[1:3], strict=True)]
         starts = [middle - self.size // 2 for middle in middles]
@@ -132,20 +129,20 @@ class RandomErasing(Augmentation):
     area: float = Field(0.33, gt=0.02, le=1, description="largest share of the image's area; the smallest is 0.02")
     aspect: float = Field(3.3, ge=1, description="most that height / width is away from 1, either way")
 
-    def fit(self, images: "np.ndarray") -> dict[str, Any]:
-        """white ()."""
+    @override
+    def fit(self, images: np.ndarray) -> dict[str, np.ndarray]:
         return white(images)
 
-    def apply(self, key: "Array", x: "Array", constants: dict[str, Any]) -> "Array":
-        """Noise within the rectangle."""
-        import jax
-        import jax.numpy as jnp
-
+    @override
+    def apply(self, key: Key, x: Images, constants: Arrays) -> Images:
         batch, high, wide = x.shape[:3]
         keys, most = jax.random.split(key, 6), math.log(self.aspect)
         area = jax.random.uniform(keys[0], (batch,), x.dtype, 0.02, self.area) * (high * wide)
         aspect = jnp.exp(jax.random.uniform(keys[1], (batch,), x.dtype, -most, most))
-        sides = (jnp.minimum(jnp.sqrt(area * aspect), high), jnp.minimum(jnp.sqrt(area / aspect), wide))
+        sides = (
+            jnp.minimum(jnp.sqrt(area * aspect), high),
+            jnp.minimum(jnp.sqrt(area / aspect), wide),
+        )
         spans = []
         for own, length, side in zip(keys[2:4], (high, wide), sides, strict=True):
             start = jax.random.uniform(own, (batch,), x.dtype) * (length - side)
@@ -154,10 +151,8 @@ class RandomErasing(Augmentation):
         return jnp.where(covered, jax.random.uniform(keys[5], x.shape, x.dtype) * constants["white"], x)
 
 
-def box(shape: Shape, rows: "tuple[Array, Array]", columns: "tuple[Array, Array]") -> "Array":
-    """Which pixels of (B, H, W, C) images lie in a rectangle each: from <= index < to, each (B,). -> (B, H, W, 1)."""
-    import jax.numpy as jnp
-
+def box(shape: Shape, rows: Span, columns: Span) -> Bool[Array, "B H W 1"]:
+    """Which pixels of images of ``shape`` (B, H, W, C) lie in each one's rectangle: first <= index < end."""
     inside = [
         (_line(n) >= start.astype(jnp.float32)[:, None]) & (_line(n) < stop.astype(jnp.float32)[:, None])
         for n, (start, stop) in zip(shape[1:3], (rows, columns), strict=True)
@@ -165,15 +160,9 @@ def box(shape: Shape, rows: "tuple[Array, Array]", columns: "tuple[Array, Array]
     return (inside[0][:, :, None] & inside[1][:, None, :])[..., None]
 
 
-def _line(length: int) -> "Array":
-    """0, 1, 2 ... (1, length) float32."""
-    import jax.numpy as jnp
-
+def _line(length: int) -> Float[Array, "1 length"]:
     return jnp.arange(length, dtype=jnp.float32)[None]
 
 
-def _grey(x: "Array") -> "Array":
-    """Luminance (B, H, W, 1)."""
-    import jax.numpy as jnp
-
-    return x if x.shape[-1] == 1 else x @ jnp.asarray(GREY, x.dtype)[:, None]
+def _grey(x: Images) -> Float[Array, "B H W 1"]:
+    return x if x.shape[-1] == 1 else x @ jnp.asarray(LUMINANCE, x.dtype)[:, None]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cnncli.data.signals import WAVES, Signals, shapes
+from cnncli.data.sources.synthetic_signals import WAVES, Signals, shapes
 
 
 def load(**fields):

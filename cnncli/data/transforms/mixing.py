@@ -1,15 +1,23 @@
 """Augmentations that mix two images of a batch and their labels."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, PositiveFloat
+from typing_extensions import override
 
-from cnncli.data.augment_base import Augmentation, Mix
-from cnncli.data.augment_colour import box
-from cnncli.data.base import Shape
+from cnncli.data.transforms.colour import box
+from cnncli.data.transforms.transform import AnyImages, Augmentation, Images, Key, Mix, Mixed
+from cnncli.lazy import lazy_imports
+from cnncli.sliding import Shape
+
+with lazy_imports():
+    import jax
+    import jax.numpy as jnp
 
 if TYPE_CHECKING:
-    from jax import Array
+    from jaxtyping import Array, Float, Int
 
 
 class Mixup(Mix):
@@ -24,8 +32,8 @@ class Mixup(Mix):
 
     strength: PositiveFloat = Field(0.2, description="alpha of the Beta distribution; small: mostly one of the two")
 
-    def mix(self, key: "Array", x: "Array") -> "tuple[Array, Array, Array]":
-        """Blends."""
+    @override
+    def mix(self, key: Key, x: AnyImages) -> Mixed:
         share = _share(key, self.strength, x.shape[0])
         wide = share.reshape(-1, *(1,) * (x.ndim - 1))
         partners = _before(x.shape[0])
@@ -44,15 +52,12 @@ class Cutmix(Mix):
 
     strength: PositiveFloat = Field(1.0, description="alpha of the Beta distribution; 1: every area equally likely")
 
+    @override
     def out_shape(self, shape: Shape) -> Shape:
-        """Pictures only."""
         return Augmentation.out_shape(self, shape)
 
-    def mix(self, key: "Array", x: "Array") -> "tuple[Array, Array, Array]":
-        """Patches."""
-        import jax
-        import jax.numpy as jnp
-
+    @override
+    def mix(self, key: Key, x: Images) -> Mixed:
         keys = jax.random.split(key, 3)
         kept, partners = _share(keys[0], self.strength, x.shape[0]), _before(x.shape[0])
         spans = []
@@ -64,17 +69,12 @@ class Cutmix(Mix):
         return jnp.where(covered, x[partners], x), partners, share
 
 
-def _share(key: "Array", strength: float, count: int) -> "Array":
+def _share(key: Key, strength: float, count: int) -> Float[Array, " count"]:
     """Draws from Beta(strength, strength): a / (a + b) of two gammas, from their logarithms."""
-    import jax
-    import jax.numpy as jnp
-
     a, b = jax.random.loggamma(key, strength, (2, count), jnp.float32)
     return jax.nn.sigmoid(a - b)
 
 
-def _before(count: int) -> "Array":
+def _before(count: int) -> Int[Array, " count"]:
     """The row before each, the last before the first. Batches are in random order, so that is any other image."""
-    import jax.numpy as jnp
-
     return jnp.roll(jnp.arange(count, dtype=jnp.int32), 1)

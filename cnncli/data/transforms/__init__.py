@@ -1,0 +1,1 @@
+"""What is done to images: preprocessing for all, augmentation in training."""
