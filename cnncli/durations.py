@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import WithJsonSchema
+from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from cnncli.spec import check, describe
+from cnncli.spec import describe
 
 _NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 _DURATION = rf"({_NUMBER})\s*(epochs?|steps?|%)"
@@ -41,10 +41,10 @@ def _error(kind: str, expected: str, value: Any, hint: str = "") -> PydanticCust
     return PydanticCustomError(kind, "expected {expected}, got {got}", context)
 
 
-Duration = Annotated[str, check(_duration), WithJsonSchema({"type": "string", "pattern": f"^{_DURATION}$"})]
-Time = Annotated[str, check(_time), WithJsonSchema({"type": "string", "pattern": f"^{_TIME}$"})]
-LongDuration = Annotated[Duration, check(_positive)]
-LongTime = Annotated[Time, check(_positive)]
+Duration = Annotated[str, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": f"^{_DURATION}$"})]
+Time = Annotated[str, BeforeValidator(_time), WithJsonSchema({"type": "string", "pattern": f"^{_TIME}$"})]
+LongDuration = Annotated[Duration, BeforeValidator(_positive)]
+LongTime = Annotated[Time, BeforeValidator(_positive)]
 
 
 def in_steps(duration: str, per_epoch: int, total: int) -> int:

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from cnncli.spec import Settings, Spec, check
+from cnncli.errors import Location
+from cnncli.spec import Settings, Spec
 
 S = TypeVar("S", bound=Settings)
-Location = tuple[int | str, ...]  # of a value in a config
 
 
 def _path_text(value: object) -> object:
@@ -23,7 +23,7 @@ def _path_text(value: object) -> object:
     return value
 
 
-_IS_PATH = check(_path_text)
+_IS_PATH = BeforeValidator(_path_text)
 PathText = Annotated[str, _IS_PATH, Field(min_length=1)]
 
 

@@ -257,6 +257,3 @@ class Pattern:
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {**handler(schema), "pattern": self.for_editors or self.regex}
-
-
-check = BeforeValidator

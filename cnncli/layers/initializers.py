@@ -11,14 +11,14 @@ import math
 from itertools import product
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, WithJsonSchema
+from pydantic import BeforeValidator, Field, PositiveFloat, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from typing_extensions import override
 
 from cnncli.errors import ShapeError
 from cnncli.layers.base import Array, Shape, times
 from cnncli.lazy import lazy_imports
-from cnncli.spec import Spec, check, describe, one_of
+from cnncli.spec import Spec, describe, one_of
 
 with lazy_imports():
     from cnncli.ops import random
@@ -237,7 +237,7 @@ def _numbers(value: Any) -> Any:
 
 
 _nested = {"type": "array", "items": {"anyOf": [{"type": "number"}, {"type": "array"}]}, "minItems": 1}
-Numbers = Annotated[tuple[Any, ...], check(_numbers), WithJsonSchema(_nested)]
+Numbers = Annotated[tuple[Any, ...], BeforeValidator(_numbers), WithJsonSchema(_nested)]
 
 
 class Given(Filter):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import NonNegativeInt, PositiveInt, WithJsonSchema
+from pydantic import BeforeValidator, NonNegativeInt, PositiveInt, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from cnncli.errors import ShapeError
 from cnncli.layers.base import Shape, times
 from cnncli.sliding import Pads, Sliding, spans
-from cnncli.spec import check, describe
+from cnncli.spec import describe
 
 
 def _extent(value: Any) -> Any:
@@ -44,13 +44,13 @@ Numbers = int | tuple[int, ...]
 # A number for every axis, or one number per axis: [height, width], or [length] on a sequence.
 Extent = Annotated[
     PositiveInt | tuple[PositiveInt] | tuple[PositiveInt, PositiveInt],
-    check(_extent),
+    BeforeValidator(_extent),
     WithJsonSchema(_per_axis(_size)),
 ]
 _Side = tuple[NonNegativeInt, NonNegativeInt]
 # The same, where 0 is allowed.
 ExtentOrZero = Annotated[
-    NonNegativeInt | tuple[NonNegativeInt] | _Side, check(_extent), WithJsonSchema(_per_axis(_side))
+    NonNegativeInt | tuple[NonNegativeInt] | _Side, BeforeValidator(_extent), WithJsonSchema(_per_axis(_side))
 ]
 Padding = Annotated[
     Literal["valid", "same", "full"]
@@ -59,7 +59,7 @@ Padding = Annotated[
     | _Side
     | tuple[_Side]
     | tuple[_Side, _Side],
-    check(_padding),
+    BeforeValidator(_padding),
     WithJsonSchema({"anyOf": _paddings}),
 ]
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 from typing_extensions import override
 
@@ -22,7 +22,7 @@ from cnncli.machine import available_cores, require_memory
 from cnncli.paths import PathText, user_path
 from cnncli.safe_files import data_error
 from cnncli.sliding import Shape
-from cnncli.spec import check, pair
+from cnncli.spec import pair
 from cnncli.text import times
 
 with lazy_imports():
@@ -63,7 +63,7 @@ class Folder(Source):
 
     path: PathText = Field(description="the folder that holds train/, or the class folders")
     size: pair(Pixels) | None = Field(None, description="resize to this: a number or [height, width]")  # type: ignore[valid-type]
-    channels: Annotated[Literal[1, 3], check(_not_bool)] = Field(3, description="1: grey, 3: RGB")
+    channels: Annotated[Literal[1, 3], BeforeValidator(_not_bool)] = Field(3, description="1: grey, 3: RGB")
     test: float | None = Field(
         None, ge=0, lt=1, description="share to carve off as test split; default 0.1 without train/, else 0"
     )

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 from typing_extensions import override
 
@@ -15,7 +15,7 @@ from cnncli.data.sources.source import Progress, Source
 from cnncli.data.splits import SPLITS, ArraySplit, Dataset, SplitName
 from cnncli.lazy import lazy_imports
 from cnncli.sliding import Shape
-from cnncli.spec import check, describe, did_you_mean, sequence
+from cnncli.spec import describe, did_you_mean, sequence
 from cnncli.text import times
 
 with lazy_imports():
@@ -86,11 +86,11 @@ def _labels(value: Any) -> Any:
 
 _list = {"type": "array", "minItems": 1, "items": {"type": ["number", "array"]}}
 Inputs = Annotated[
-    tuple[Any, ...], check(_inputs), WithJsonSchema({"type": "array", "minItems": 1, "items": _list})
+    tuple[Any, ...], BeforeValidator(_inputs), WithJsonSchema({"type": "array", "minItems": 1, "items": _list})
 ]  # fmt: skip
 Labels = Annotated[
     tuple[int, ...] | tuple[str, ...],
-    check(_labels),
+    BeforeValidator(_labels),
     WithJsonSchema({"type": "array", "minItems": 1, "items": {"type": ["integer", "string"]}}),
 ]
 
