@@ -16,7 +16,7 @@ from cnncli.train.interrupts import Interrupted
 def seen(monkeypatch) -> dict[int, list[list[int]]]:
     """The rows of images that each step's program was given, by the step that the state on the device says."""
     found: dict[int, list[list[int]]] = {}
-    real = setup.Setup.compile
+    real = setup.Setup.compile_steps
 
     def compiled(self, state):
         program = real(self, state)
@@ -29,7 +29,7 @@ def seen(monkeypatch) -> dict[int, list[list[int]]]:
 
         return run
 
-    monkeypatch.setattr(setup.Setup, "compile", compiled)
+    monkeypatch.setattr(setup.Setup, "compile_steps", compiled)
     monkeypatch.setattr(loop_state, "LOOK_SECONDS", 0.0)
     return found
 

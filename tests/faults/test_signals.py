@@ -32,7 +32,7 @@ def once(signum, real):
 STAGES = {
     "loading": (trainer, "load_data"),
     "making the run": (trainer.directory, "create"),
-    "compiling": (setup.Setup, "compile"),
+    "compiling": (setup.Setup, "compile_steps"),
     "training": (setup.Setup, "advance"),
     "validating": (trainer.Trainer, "_validate"),
     "logging": (trainer, "append_line"),
