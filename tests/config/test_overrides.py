@@ -176,18 +176,21 @@ VALUES = [
 @given(changes=st.lists(st.tuples(st.sampled_from(LEAVES), st.sampled_from(VALUES)), min_size=1, max_size=3,
                 unique_by=lambda pair: pair[0][:3]))  # fmt: skip
 @example(changes=[(("data",), []), (("data", "validation"), 0)])
+@example(changes=[(("train", "optimizer"), []), (("train", "optimizer", "sgd", "lr"), 0)])
 def test_as_if_the_file_had_been_edited(tmp_path, base, changes):
     written = read_text(base, "x").plain()
     edited, overrides = copy.deepcopy(written), []
     for path, value in changes:
         place = edited
         for step in path[:-1]:
+            if isinstance(place, list) != isinstance(step, int):
+                return  # an earlier change left a list where keys are written
             if isinstance(place, dict) and not isinstance(place.get(step), (dict, list)):
-                return  # an earlier change left nothing to go through
+                return  # or nothing to go through
             place = place[step]
         if isinstance(place, list) != isinstance(path[-1], int):
-            return  # or a list where keys are written
-        place[path[-1]] = value
+            return
+        place[path[-1]] = copy.deepcopy(value)  # a later change may go inside
         words = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
         overrides.append(f"{words[1:]}={json.dumps(value)}")
     (tmp_path / "x.yaml").write_text(base)
