@@ -37,7 +37,7 @@ RunName = Annotated[str, BeforeValidator(_run_name), WithJsonSchema(_json)]
 
 if TYPE_CHECKING:
     BatchSize = int
-else:  # auto is settled before training begins: all but that see a number
+else:  # auto is resolved before training begins: all later code sees a number
     BatchSize = Annotated[PositiveInt, Field(le=1 << 20)] | Literal["auto"]
 Weights: Any = Annotated[sequence(PositiveFloat), Field(min_length=1)]
 

@@ -138,7 +138,7 @@ def warnings(health: Mapping[str, Mapping[str, float]], graph: Graph) -> list[st
             texts.append(f"{name}: {figures['dead']:.0%} of its units are dead (the same for every image; no gradient "
                          "passes): try a smaller learning rate, batch_norm before it, or leaky_relu")  # fmt: skip
         elif figures.get("saturated", 0) > SATURATED and name in two_ended:
-            texts.append(f"{name}: {figures['saturated']:.0%} of its values are saturated (slope nearly 0): "
+            texts.append(f"{name}: {figures['saturated']:.0%} of its values are saturated (gradient nearly 0): "
                          "try smaller initial weights, batch_norm before it, or relu")  # fmt: skip
         if name in gradients and gradients[name] < VANISHING * gradients[largest]:
             share = gradients[largest] / gradients[name] if gradients[name] else float("inf")

@@ -144,7 +144,7 @@ def flat_examples(count, classes=2):
     return [(Path(f"/data/c{i % classes}/{i}.png"), i % classes) for i in range(count)]
 
 
-def test_flat_layout_carves_a_test_split(tmp_path):
+def test_flat_layout_splits_off_a_test_split(tmp_path):
     for name in ("cat", "dog"):
         for i in range(60):
             picture(tmp_path / name / f"{i}.png")
@@ -155,21 +155,21 @@ def test_flat_layout_carves_a_test_split(tmp_path):
 
 
 def test_carving_is_close_to_its_share_in_every_class():
-    _, carved = split_off_test(flat_examples(20_000), 0.1)
-    assert all(abs(n - 1000) < 120 for n in Counter(label for _, label in carved).values())  # 4 sigma
+    _, test_split = split_off_test(flat_examples(20_000), 0.1)
+    assert all(abs(n - 1000) < 120 for n in Counter(label for _, label in test_split).values())  # 4 sigma
 
 
 @given(st.sets(st.integers(0, 10_000), min_size=1, max_size=40), st.integers(0, 10_000), st.floats(0, 0.5))
 def test_carving_is_stable_when_files_are_added(numbers, new, share):
     examples = [(Path(f"/a/cat/{i}.png"), 0) for i in sorted(numbers)]
-    rest, carved = split_off_test(examples, share)
-    assert sorted(rest + carved) == sorted(examples)
+    rest, test_split = split_off_test(examples, share)
+    assert sorted(rest + test_split) == sorted(examples)
     assert rest  # one always trains
     more = (Path(f"/elsewhere/cat/{new}.png"), 0)
     if new not in numbers and len(rest) > 1:  # with one left, it was kept as the class's last
         elsewhere = [(Path(f"/elsewhere/cat/{path.name}"), 0) for path, _ in examples]
-        rest_too, carved_too = split_off_test([*elsewhere, more], share)
-        assert {p.name for p, _ in carved_too} - {more[0].name} == {p.name for p, _ in carved}
+        rest_too, test_too = split_off_test([*elsewhere, more], share)
+        assert {p.name for p, _ in test_too} - {more[0].name} == {p.name for p, _ in test_split}
         assert {p.name for p, _ in rest} <= {p.name for p, _ in rest_too}
 
 
@@ -219,7 +219,7 @@ def test_wrong_trees(tmp_path, tree, file, says):
 
 
 def test_a_share_beside_a_test_folder(root):
-    with pytest.raises(DataError, match="asks to carve one"):
+    with pytest.raises(DataError, match="asks to split one"):
         load(root, test=0.2)
 
 

@@ -51,7 +51,7 @@ class Folder(Source):
     `training/`, `valid/` and `validation/` are known too, in upper or lower case. Image (*size, channels) uint8.
     Classes are the folders' names, sorted. Without `size` all images must have one size; with it they are resized as
     they are read: bilinear, antialiased, the aspect ratio not kept. Without a `test/` folder a share of each class is
-    carved off as the test split, by a hash of the file names: it stays the same when files are added. Hidden files and
+    split off as the test split, by a hash of the file names: it stays the same when files are added. Hidden files and
     those with other suffixes are ignored. How 16-bit, palette, CMYK, transparent and rotated images are read: see
     cnncli/data/images.py. Source: the layout of torchvision's ImageFolder and of Keras.
 
@@ -65,7 +65,7 @@ class Folder(Source):
     size: pair(Pixels) | None = Field(None, description="resize to this: a number or [height, width]")  # type: ignore[valid-type]
     channels: Annotated[Literal[1, 3], BeforeValidator(_not_bool)] = Field(3, description="1: grey, 3: RGB")
     test: float | None = Field(
-        None, ge=0, lt=1, description="share to carve off as test split; default 0.1 without train/, else 0"
+        None, ge=0, lt=1, description="share to split off as test split; default 0.1 without train/, else 0"
     )
     any_case: bool = Field(
         True, description="whether Train/, training/ and TEST/ are splits too; false in runs from before they were"

@@ -59,8 +59,8 @@ def read_index(root: Path, test_share: float | None, any_case: bool = True) -> F
     test_folder = _split_folder(root, names, TEST_NAMES, "test", any_case)
     if test_folder:
         if test_share:
-            raise data_error(root / test_folder, f"is there, and data.source.folder.test: {test_share} asks to carve "
-                             "one", "Leave out one of them.")  # fmt: skip
+            raise data_error(root / test_folder, f"is there, and data.source.folder.test: {test_share} asks to split "
+                             "one off", "Leave out one of them.")  # fmt: skip
         test = _examples(root / test_folder, classes)
     ignored = [f"{name}/" for name in names if name not in (train_folder, val_folder, test_folder)]
     if ignored:
