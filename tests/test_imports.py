@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cnncli"
 
-# A room imports from rooms in lines above its own only. config wires the graph: shape errors come with all others.
+# Each line imports only from lines above its own. config wires the graph: shape errors come with all others.
 ORDER = [
     ("errors", "lazy", "sliding"),
     ("spec", "receptive_field", "json_text", "text", "safe_files"),
@@ -28,7 +28,7 @@ ORDER = [
     ("cli",),
     ("__main__",),
 ]
-LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
+LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
@@ -57,26 +57,26 @@ def imported(tree: ast.AST) -> Iterator[str]:
 def test_one_direction():
     wrong = []
     for name, tree in modules():
-        room = name.partition(".")[0]
-        if room == "__init__":
+        part = name.partition(".")[0]
+        if part == "__init__":
             assert not list(imported(tree)), "cnncli/__init__.py imports nothing: it is loaded before everything"
             continue
         for target in imported(tree):
             package, _, rest = target.partition(".")
             other = rest.partition(".")[0]
-            if package != "cnncli" or other in ("", room, "__version__"):
+            if package != "cnncli" or other in ("", part, "__version__"):
                 continue
-            assert room in LEVEL, f"{room}: give it a line in ORDER"
+            assert part in LEVEL, f"{part}: give it a line in ORDER"
             assert other in LEVEL, f"{other}: give it a line in ORDER"
-            if LEVEL[other] >= LEVEL[room]:
+            if LEVEL[other] >= LEVEL[part]:
                 wrong.append(f"cnncli.{name} imports {target}")
     assert not wrong
 
 
-@pytest.mark.parametrize(("library", "rooms"), [("rich", {"cli", "report"}), ("typer", {"cli"}), ("click", set())])
-def test_who_knows(library, rooms):
-    users = {name for name, tree in modules() for target in imported(tree) if target.partition(".")[0] == library}
-    assert {name.partition(".")[0] for name in users} <= rooms
+@pytest.mark.parametrize(("library", "users"), [("rich", {"cli", "report"}), ("typer", {"cli"}), ("click", set())])
+def test_who_knows(library, users):
+    found = {name for name, tree in modules() for target in imported(tree) if target.partition(".")[0] == library}
+    assert {name.partition(".")[0] for name in found} <= users
 
 
 def test_reports_know_little_of_training():

@@ -93,7 +93,7 @@ class TrainSettings(Settings):
     schedule: AnySchedule = Field(ConstantSchedule(), description="how the learning rate goes over time")
     clip_norm: PositiveFloat | None = Field(None, description="longest gradient (global L2 norm); longer are scaled")
     ema: float | None = Field(None, gt=0, lt=1, examples=[0.999], description="decay of a moving average of the "
-                              "weights, which is what is evaluated and shipped")  # fmt: skip
+                              "weights, used in evaluation and prediction")  # fmt: skip
     early_stop: EarlyStop | None = Field(
         None, examples=[{"patience": 3}], description="stop when validation no longer gets better"
     )  # fmt: skip
